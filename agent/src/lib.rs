@@ -1,0 +1,1 @@
+//! Reads what is there: a Kubernetes API into facts.

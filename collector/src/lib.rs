@@ -1,0 +1,1 @@
+//! Gathers facts from clusters, judges them and reports.

@@ -1,0 +1,2 @@
+//! The `prejoin` command.
+fn main() {}

@@ -4,5 +4,7 @@
 //! what Kubernetes' client is: the same bundle gives the same report, byte for byte, on any machine.
 //!
 //! * [`cidr`]: the address blocks everything speaks about
+//! * [`facts`]: everything known about one cluster
 
 pub mod cidr;
+pub mod facts;

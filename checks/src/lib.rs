@@ -1,10 +1,35 @@
 //! What must be true before Kubernetes clusters are joined.
 //!
 //! Facts go in, a report comes out. Nothing here reads a file, opens a socket, looks at the clock or knows
-//! what Kubernetes' client is: the same bundle gives the same report, byte for byte, on any machine.
+//! what Kubernetes' client is: the same input gives the same report, byte for byte, on any machine.
+//!
+//! ```text
+//! facts::ClusterFacts ─┐
+//! intent::Intent      ─┼─▶ engine::judge ─▶ report::Report
+//! policy::Policy      ─┘        │
+//!                               └─ catalog: check::Check, which looks at fleet::Audit and gives outcome::Outcome
+//! ```
 //!
 //! * [`cidr`]: the address blocks everything speaks about
-//! * [`facts`]: everything known about one cluster
+//! * [`facts`]: everything known about one cluster, with where it was read
+//! * [`addressing`]: which ranges follow from that
+//! * [`profile`]: what each product needs, as data
+//! * [`checks`]: the rules; [`compare`] helps those that hold clusters against each other
+//! * [`report`]: what was found
 
+pub mod addressing;
+pub mod catalog;
+pub mod check;
+pub mod checks;
 pub mod cidr;
+pub mod compare;
+pub mod engine;
 pub mod facts;
+pub mod fleet;
+pub mod intent;
+pub mod outcome;
+pub mod policy;
+pub mod profile;
+pub mod report;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;

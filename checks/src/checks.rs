@@ -1,0 +1,7 @@
+//! The checks, one file per subject: `net` is shared addressing, the others belong to one product each.
+//!
+//! A family lists its subjects, a subject lists its checks; see `CONTRIBUTING.md` for how to add one.
+
+pub mod clustermesh;
+pub mod net;
+pub mod submariner;

@@ -1,0 +1,9 @@
+//! Cilium ClusterMesh. Codes: `CM0xx` presence and versions, `CM1xx` identity, `CM2xx` addressing, `CM3xx` datapath, `CM4xx` encryption,
+//! `CM5xx` flows, `CM6xx` control plane and TLS, `CM7xx` features, `CM8xx` capacity, `CM9xx` kernel and lab.
+
+pub mod datapath;
+
+use crate::check::Check;
+
+/// The subjects of this family.
+pub(crate) static CHECKS: &[&[&Check]] = &[datapath::CHECKS];

@@ -87,9 +87,9 @@ pub struct CiliumNode {
     /// `spec.ipam.pools.allocated[]`: pool name and its blocks (multi-pool).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pools: BTreeMap<String, Vec<Cidr>>,
-    /// `spec.ipam.pool` addresses and ENI or Azure prefixes, reduced to blocks (eni, azure, alibabacloud, crd).
+    /// `spec.ipam.pool` addresses and ENI or Azure prefixes, exactly, merged where they touch (eni, azure, alibabacloud, crd).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub addresses_assigned: Vec<ObservedBlock>,
+    pub addresses_assigned: Vec<Cidr>,
     /// VPC blocks of the cloud status (`status.eni.enis[].vpc`): primary first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vpc_cidrs: Vec<Cidr>,

@@ -164,6 +164,10 @@ pub struct PodAddresses {
     pub host_network: u64,
     /// Addresses of running pods not on the host network.
     pub pods: Vec<ObservedBlock>,
+    /// The same addresses exactly, merged where they touch; kept only where no blocks are handed out, so that the addresses themselves are
+    /// the range: VPC plugins, Cilium chained on another plugin, Cilium IPAM eni, azure, alibabacloud, crd, delegated-plugin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<Cidr>,
     /// Pods that declare host ports or are on the host network and declare container ports, where those matter to a product.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_ports: Vec<HostPort>,

@@ -32,4 +32,14 @@ impl<'a> Settings<'a> {
             Unknown::not_found(format!("{source} is absent and its default is not known"))
         })
     }
+
+    /// A setting that is on or off.
+    pub fn flag(&self, key: &str) -> Result<Known<bool>, Unknown> {
+        let known = self.value(key)?;
+        match known.value.as_str() {
+            "true" => Ok(known.map(|_| true)),
+            "false" | "" => Ok(known.map(|_| false)),
+            other => Err(Unknown::unparsable(&known.source, other)),
+        }
+    }
 }

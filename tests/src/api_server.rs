@@ -1,0 +1,193 @@
+//! A Kubernetes API server made of recorded or built objects, on loopback, with faults on demand.
+//!
+//! It answers reads as a real server does: discovery, lists in pages, namespaces, selectors, single objects,
+//! metadata only, and the `Status` bodies of refusals. It runs on a thread of its own, so that asynchronous tests and
+//! tests that start a binary use it alike.
+//!
+//! ```
+//! # use prejoin_tests::api_server::{ApiServer, Failure, Objects};
+//! let server = ApiServer::start(Objects::cluster("good/east"));
+//! server.inject(Failure::Forbidden.at("/api/v1/nodes"));
+//! // ... let something read from server.url() ...
+//! assert!(server.requests_for("secrets").is_empty());
+//! ```
+
+mod answer;
+mod connection;
+mod discovery;
+mod fault;
+mod objects;
+mod page;
+mod path;
+mod selector;
+mod status;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::{oneshot, watch};
+
+pub use fault::{Failure, Fault};
+pub use objects::{Objects, Scope};
+pub use path::ApiPath;
+pub use status::USER;
+
+use connection::{Breaker, Connections};
+
+/// A running server. It stops when dropped, and whatever hangs in it ends with it.
+pub struct ApiServer {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the server's thread and its owner both see.
+struct Shared {
+    objects: Objects,
+    state: Mutex<State>,
+    /// How many requests hang at this moment.
+    hanging: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct State {
+    faults: Vec<Fault>,
+    requests: Vec<Request>,
+    /// Continue tokens of another generation have expired.
+    generation: u64,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a client asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// HTTP method.
+    pub method: String,
+    /// Path, without the query.
+    pub path: String,
+    /// Query parameters, decoded, in the order given.
+    pub query: Vec<(String, String)>,
+    /// The `Authorization` header.
+    pub authorization: Option<String>,
+}
+
+impl Request {
+    /// A query parameter.
+    pub fn query(&self, key: &str) -> Option<&str> {
+        self.query
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The resource asked for; `None` for discovery.
+    pub fn resource(&self) -> Option<String> {
+        ApiPath::parse(&self.path).map(|path| path.resource)
+    }
+}
+
+impl ApiServer {
+    /// Serves `objects` over HTTP on a free port of 127.0.0.1.
+    ///
+    /// # Panics
+    /// When the machine has no port or thread left.
+    pub fn start(objects: Objects) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on loopback");
+        listener.set_nonblocking(true).expect("a socket can be non-blocking");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let shared = Arc::new(Shared {
+            objects,
+            state: Mutex::default(),
+            hanging: watch::Sender::new(0),
+        });
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || serve(listener, shared, stopped)
+        });
+        Self {
+            address,
+            shared,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// Base address, e.g. `http://127.0.0.1:40001`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Adds a fault. The one added last goes first.
+    pub fn inject(&self, fault: Fault) {
+        self.shared.state().faults.push(fault);
+    }
+
+    /// Ends all faults that have not yet struck.
+    pub fn heal(&self) {
+        self.shared.state().faults.clear();
+    }
+
+    /// Makes every continue token given so far too old: its next use is answered with 410.
+    pub fn expire_continue_tokens(&self) {
+        self.shared.state().generation += 1;
+    }
+
+    /// All requests so far, in the order of their arrival.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.state().requests.clone()
+    }
+
+    /// The requests so far for lists and objects of a resource such as `secrets`.
+    pub fn requests_for(&self, resource: &str) -> Vec<Request> {
+        self.requests()
+            .into_iter()
+            .filter(|r| r.resource().as_deref() == Some(resource))
+            .collect()
+    }
+
+    /// Waits until `count` requests hang ([`Failure::Hang`], [`Failure::HangMidBody`]) at the same time.
+    pub async fn until_hanging(&self, count: usize) {
+        let mut hanging = self.shared.hanging.subscribe();
+        // The sender lives as long as `self`.
+        let _ = hanging.wait_for(|now| *now >= count).await;
+    }
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // The thread is gone already if nobody receives this.
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The server's thread. Dropping the runtime at its end drops every connection.
+fn serve(listener: TcpListener, shared: Arc<Shared>, stopped: oneshot::Receiver<()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime for one thread needs no more than a file descriptor");
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener).expect("the socket is non-blocking");
+        let service = axum::Router::new()
+            .fallback(answer::answer)
+            .with_state(shared)
+            .into_make_service_with_connect_info::<Breaker>();
+        tokio::select! {
+            _ = axum::serve(Connections(listener), service) => {}
+            _ = stopped => {}
+        }
+    });
+}

@@ -1,5 +1,11 @@
 //! The API server of the tests, as a real Kubernetes client sees it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests say what they expect by unwrapping it"
+)]
+
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::{DynamicObject, ListParams};

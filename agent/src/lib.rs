@@ -1,1 +1,3 @@
 //! Reads what is there: a Kubernetes API into facts.
+
+pub mod cluster;

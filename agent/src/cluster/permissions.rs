@@ -1,0 +1,217 @@
+//! The one table of what is read and why.
+//!
+//! Requests can be made for these resources only, and `manifests/rbac` is made from the same table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// What is done with a resource: nothing here writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    /// Reads one object by name.
+    Get,
+    /// Reads all objects.
+    List,
+}
+
+impl Verb {
+    /// As RBAC writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+        }
+    }
+}
+
+/// One resource type that is read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// API group, empty for the core group.
+    pub group: &'static str,
+    /// Versions that are understood, the most wanted first.
+    pub versions: &'static [&'static str],
+    /// Plural name, as in paths.
+    pub plural: &'static str,
+    /// What is done with it.
+    pub verbs: &'static [Verb],
+    /// What it is read for, in one line.
+    pub why: &'static str,
+    /// The facts that come from it, as [`inventory`](prejoin_checks::facts::ClusterFacts::inventory) names them.
+    pub facts: &'static [&'static str],
+}
+
+impl Resource {
+    /// `nodes`, `ciliumnodes.cilium.io`.
+    pub fn full_name(&self) -> String {
+        if self.group.is_empty() {
+            self.plural.to_owned()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
+    }
+
+    /// Whether every supported server serves it, so that discovery need not be asked.
+    pub(crate) fn is_always_served(&self) -> bool {
+        const ALWAYS: [&str; 3] = ["", "apps", "apiextensions.k8s.io"];
+        ALWAYS.contains(&self.group)
+    }
+}
+
+macro_rules! resources {
+    ($($name:ident: $group:literal $versions:expr, $plural:literal, $verbs:expr, $why:literal => $facts:expr;)*) => {
+        $(
+            #[doc = $why]
+            pub static $name: Resource = Resource {
+                group: $group,
+                versions: &$versions,
+                plural: $plural,
+                verbs: &$verbs,
+                why: $why,
+                facts: &$facts,
+            };
+        )*
+        /// Every resource that is read.
+        pub static RESOURCES: &[&Resource] = &[$(&$name),*];
+    };
+}
+
+use Verb::{Get, List};
+
+resources! {
+    NAMESPACES: "" ["v1"], "namespaces", [Get, List],
+        "The cluster's own identity (UID of kube-system) and what namespaces share with the mesh."
+        => ["cluster identity", "namespaces"];
+    NODES: "" ["v1"], "nodes", [List],
+        "Addresses, PodCIDRs, zones, kernels and the labels and annotations of networking products."
+        => ["nodes"];
+    CONFIG_MAPS: "" ["v1"], "configmaps", [List],
+        "Configuration of Cilium, kubeadm, kube-proxy, DNS and other plugins, in their namespaces only."
+        => ["kubeadm configuration", "kube-proxy", "Cilium configuration", "cluster DNS"];
+    SERVICE_CIDRS: "networking.k8s.io" ["v1", "v1beta1"], "servicecidrs", [List],
+        "The ranges Services get their addresses from."
+        => ["ServiceCIDRs"];
+    OPENSHIFT_NETWORKS: "config.openshift.io" ["v1"], "networks", [Get],
+        "OpenShift's own statement of pod and Service ranges."
+        => ["OpenShift network"];
+}
+
+/// The names of the Secrets that are read with `--read-secrets`, and only then.
+pub const SECRET_NAMES: &[&str] = &[
+    "cilium-ca",
+    "cilium-clustermesh",
+    "cilium-ipsec-keys",
+    "cilium-kvstoremesh",
+    "cilium-root-ca.crt",
+    "clustermesh-apiserver-admin-cert",
+    "clustermesh-apiserver-local-cert",
+    "clustermesh-apiserver-remote-cert",
+    "clustermesh-apiserver-server-cert",
+];
+
+/// The resources whose facts are lost when `resource` may not be read: used to say what a refusal costs.
+pub fn facts_of(group: &str, plural: &str) -> &'static [&'static str] {
+    RESOURCES
+        .iter()
+        .find(|resource| resource.group == group && resource.plural == plural)
+        .map_or(&[], |resource| resource.facts)
+}
+
+/// The ClusterRole that reading needs, Secrets excepted.
+pub fn cluster_role() -> String {
+    let mut rules: BTreeMap<(&str, Vec<&str>), Vec<&Resource>> = BTreeMap::new();
+    for resource in RESOURCES {
+        let mut verbs: Vec<&str> = resource.verbs.iter().map(|verb| verb.as_str()).collect();
+        verbs.sort_unstable();
+        rules.entry((resource.group, verbs)).or_default().push(resource);
+    }
+    let mut yaml = String::from(
+        "# Everything that prejoin reads, and nothing that writes. Secrets are not in it: see read-secrets.yaml.\n\
+         # Made from the table in agent/src/cluster/permissions.rs, and compared with it by a test.\n\
+         apiVersion: rbac.authorization.k8s.io/v1\n\
+         kind: ClusterRole\n\
+         metadata:\n  name: prejoin-reader\n  labels:\n    app.kubernetes.io/name: prejoin\n\
+         rules:\n\
+         \x20 # Which APIs are served.\n\
+         \x20 - nonResourceURLs: [\"/version\", \"/apis\", \"/apis/*\"]\n    verbs: [\"get\"]\n",
+    );
+    for ((group, verbs), mut resources) in rules {
+        resources.sort_by_key(|resource| resource.plural);
+        for resource in &resources {
+            let _ = writeln!(yaml, "  # {}: {}", resource.plural, resource.why);
+        }
+        let names: Vec<String> = resources
+            .iter()
+            .map(|resource| format!("\"{}\"", resource.plural))
+            .collect();
+        let verbs: Vec<String> = verbs.iter().map(|verb| format!("\"{verb}\"")).collect();
+        let _ = write!(
+            yaml,
+            "  - apiGroups: [\"{group}\"]\n    resources: [{}]\n    verbs: [{}]\n",
+            names.join(", "),
+            verbs.join(", ")
+        );
+    }
+    yaml
+}
+
+/// The ClusterRole that `--read-secrets` needs besides.
+pub fn secrets_role() -> String {
+    let mut yaml = String::from(
+        "# Optional: what `prejoin --read-secrets` reads besides, by name, to compare certificates and IPsec key ids.\n\
+         # RBAC cannot grant a Secret without its private keys: prejoin reduces them to fingerprints at once and keeps\n\
+         # nothing else. Bind it with a RoleBinding in Cilium's namespace rather than cluster-wide.\n\
+         # Made from the table in agent/src/cluster/permissions.rs, and compared with it by a test.\n\
+         apiVersion: rbac.authorization.k8s.io/v1\n\
+         kind: ClusterRole\n\
+         metadata:\n  name: prejoin-secrets-reader\n  labels:\n    app.kubernetes.io/name: prejoin\n\
+         rules:\n\
+         \x20 - apiGroups: [\"\"]\n    resources: [\"secrets\"]\n    verbs: [\"get\"]\n    resourceNames:\n",
+    );
+    for name in SECRET_NAMES {
+        let _ = writeln!(yaml, "      - {name}");
+    }
+    yaml
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn assert_current(file: &str, made: &str) {
+        let path = format!("{}/../manifests/rbac/{file}", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, made).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            made,
+            "{file} is stale: UPDATE=1 cargo test -p prejoin-agent rbac"
+        );
+    }
+
+    #[test]
+    fn rbac_manifests_are_what_the_table_says() {
+        assert_current("clusterrole.yaml", &cluster_role());
+        assert_current("read-secrets.yaml", &secrets_role());
+    }
+
+    #[test]
+    fn the_cluster_role_reads_no_secret_and_writes_nothing() {
+        let role = cluster_role();
+        assert!(!role.contains("\"secrets\""));
+        for verb in ["create", "update", "patch", "delete", "watch", "\"*\""] {
+            assert!(!role.contains(verb), "{verb}");
+        }
+    }
+
+    #[test]
+    fn a_resource_is_listed_once() {
+        let mut names: Vec<String> = RESOURCES.iter().map(|resource| resource.full_name()).collect();
+        names.sort();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}

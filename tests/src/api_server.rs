@@ -159,6 +159,12 @@ impl ApiServer {
         // The sender lives as long as `self`.
         let _ = hanging.wait_for(|now| *now >= count).await;
     }
+
+    /// Waits until no request hangs: whoever asked has given up.
+    pub async fn until_none_hang(&self) {
+        let mut hanging = self.shared.hanging.subscribe();
+        let _ = hanging.wait_for(|now| *now == 0).await;
+    }
 }
 
 impl Drop for ApiServer {

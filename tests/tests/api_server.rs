@@ -195,6 +195,16 @@ async fn what_was_not_recorded_is_not_found() {
     };
     assert_eq!((status.code, status.reason.as_str()), (404, "NotFound"));
 
+    // Nor is a namespace that was not recorded; one that does not exist is empty.
+    let config_maps = async |namespace| {
+        let list = Api::<ConfigMap>::namespaced(client.clone(), namespace)
+            .list(&ListParams::default())
+            .await;
+        list.map(|l| l.items.len()).map_err(|e| code(&e))
+    };
+    assert_eq!(config_maps("default").await, Err(404));
+    assert_eq!(config_maps("submariner-operator").await, Ok(0));
+
     // A group that is not served at all gets no Status, but the plain text of its HTTP server.
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("submariner.io", "v1", "Endpoint"));
     let error = Api::<DynamicObject>::all_with(client, &resource)

@@ -88,13 +88,12 @@ fn proper(shared: &Shared, request: &Request, parts: &Parts) -> Response {
             None => status::object_not_found(&path),
         };
     }
-    let own = objects.collections.get(&path.list_path());
-    let Some(collection) = own.or_else(|| objects.collections.get(&path.all_namespaces_path())) else {
+    let Some(collection) = objects.collection(&path) else {
         return status::resource_not_found();
     };
     let generation = shared.state().generation;
     match page_request(&path, request, metadata_only, generation) {
-        Ok(page_request) => page::list(Arc::clone(collection), &page_request, generation),
+        Ok(page_request) => page::list(collection, &page_request, generation),
         Err(refusal) => *refusal,
     }
 }
@@ -182,6 +181,8 @@ async fn fail(failure: Failure, shared: &Arc<Shared>, request: &Request, parts: 
         Failure::ResetMidBody => {
             let half = first_half(proper(shared, request, parts)).await;
             let reset = stream::once(async move {
+                // Lets the half be sent before the connection breaks.
+                tokio::task::yield_now().await;
                 breaker.reset();
                 Err(std::io::ErrorKind::ConnectionReset.into())
             });

@@ -12,7 +12,7 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Breaks off the connection it belongs to: the next write is answered with a TCP reset instead.
+/// Breaks off the connection it belongs to: nothing more is written, and it ends with a TCP reset.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker(Arc<AtomicBool>);
 
@@ -30,12 +30,24 @@ pub(super) struct Connection {
 
 impl Connection {
     fn check(&self) -> io::Result<()> {
-        if self.breaker.0.load(Ordering::Acquire) {
-            // Without lingering, closing sends a reset and not an orderly end.
-            self.stream.set_zero_linger()?;
-            return Err(io::ErrorKind::ConnectionReset.into());
+        if self.is_broken() {
+            Err(io::ErrorKind::ConnectionReset.into())
+        } else {
+            Ok(())
         }
-        Ok(())
+    }
+
+    fn is_broken(&self) -> bool {
+        self.breaker.0.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.is_broken() {
+            // Without lingering, closing sends a reset and not an orderly end. If it fails, the peer reset it first.
+            let _ = self.stream.set_zero_linger();
+        }
     }
 }
 

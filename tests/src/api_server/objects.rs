@@ -357,6 +357,30 @@ impl Objects {
         self
     }
 
+    /// The collection that a list request names, if it is served.
+    ///
+    /// Where single namespaces were recorded, the others are not known, except those that do not exist: they are empty.
+    pub(super) fn collection(&self, path: &ApiPath) -> Option<Arc<Collection>> {
+        let known = [path.list_path(), path.all_namespaces_path()]
+            .into_iter()
+            .find_map(|key| self.collections.get(&key));
+        if known.is_some() {
+            return known.cloned();
+        }
+        let namespace = path.namespace.as_deref()?;
+        let namespaces = &self.collections.get("/api/v1/namespaces")?.items;
+        if namespaces.iter().any(|n| n["metadata"]["name"] == *namespace) {
+            return None;
+        }
+        let document = self.document(&path.group_version_path())?;
+        let resource = document["resources"]
+            .as_array()?
+            .iter()
+            .find(|r| r["name"] == *path.resource)?;
+        let kind = resource["kind"].as_str()?;
+        Some(Arc::new(Collection::new(&path.api_version(), kind, Scope::Namespaced)))
+    }
+
     /// The collection and index of one object.
     pub(super) fn locate(&self, path: &ApiPath) -> Option<(String, usize)> {
         let name = path.name.as_deref()?;

@@ -1,1 +1,4 @@
-//! Gathers facts from clusters, judges them and reports.
+//! What we do about it: gathers facts from clusters, judges them, reports.
+
+pub mod report;
+pub mod text;

@@ -17,16 +17,22 @@
 //!
 //! `namespaces.rs` is the smallest example, `nodes.rs` one with a reduction of its own.
 
+mod blocks;
 mod config_map;
 mod control_plane;
 mod failure;
+mod kube_proxy;
 mod namespaces;
 mod nodes;
 mod object;
 pub mod permissions;
+mod plugins;
+mod pods;
 mod reader;
 mod service_cidrs;
+mod services;
 mod transport;
+mod workloads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +42,7 @@ use prejoin_checks::facts::provenance::{Fact, Reason, Source, Unknown};
 
 pub use failure::client_failure;
 pub(crate) use reader::Reader;
+use workloads::Workloads;
 
 /// What to read and how patiently.
 #[derive(Clone)]
@@ -125,7 +132,10 @@ pub async fn read_cluster(client: kube::Client, name: impl Into<String>, options
         Fact::known(version, Source::read("/version", "gitVersion"))
     });
     facts.served_apis = served.map_or_else(Fact::Unknown, |served| Fact::known(served, Source::read("/apis", "")));
-    let (namespaces, nodes, service_cidrs, kubeadm, openshift_network) = tokio::join!(
+    let (pods, workloads, services, namespaces, nodes, service_cidrs, kubeadm, openshift_network) = tokio::join!(
+        pods::read(&reader),
+        Workloads::read(&reader),
+        services::read(&reader),
         namespaces::read(&reader),
         nodes::read(&reader, &[]),
         service_cidrs::read(&reader),
@@ -135,6 +145,15 @@ pub async fn read_cluster(client: kube::Client, name: impl Into<String>, options
     facts.uid = namespaces.uid;
     facts.namespaces = namespaces.namespaces;
     facts.nodes = nodes;
+    facts.services = services;
+    facts.workloads = workloads.fact();
+    facts.cni.plugins = plugins::read(&workloads, Vec::new());
+    facts.kube_proxy = kube_proxy::read(&reader, &workloads, &pods).await;
+    (
+        facts.pods,
+        facts.control_plane.api_server_flags,
+        facts.control_plane.controller_manager_flags,
+    ) = pods::facts(&pods);
     facts.service_cidrs = service_cidrs;
     facts.control_plane.kubeadm = kubeadm;
     facts.control_plane.openshift_network = openshift_network;

@@ -2,7 +2,6 @@
 
 pub mod cilium;
 pub mod flow;
-pub mod submariner;
 
 use std::fmt;
 use std::str::FromStr;

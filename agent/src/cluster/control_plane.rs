@@ -62,9 +62,9 @@ fn parse_kubeadm(map: &ConfigMap) -> Result<Known<Kubeadm>, Unknown> {
 
 /// Blocks separated by commas or spaces; the piece that is none, if there is one.
 pub(crate) fn split_cidrs(text: &str) -> Result<Vec<Cidr>, String> {
-    text.split([',', ' '])
-        .filter(|piece| !piece.is_empty())
-        .map(|piece| piece.parse().map_err(|_| piece.to_owned()))
+    let blocks = Cidr::split_list(text).into_iter();
+    blocks
+        .map(|block| block.map(|(cidr, _)| cidr).map_err(|error| error.text))
         .collect()
 }
 

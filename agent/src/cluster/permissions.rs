@@ -85,6 +85,18 @@ resources! {
     NODES: "" ["v1"], "nodes", [List],
         "Addresses, PodCIDRs, zones, kernels and the labels and annotations of networking products."
         => ["nodes"];
+    SERVICES: "" ["v1"], "services", [List],
+        "Addresses, ports and annotations of Services, the mesh's own among them."
+        => ["services"];
+    PODS: "" ["v1"], "pods", [List],
+        "Addresses of running pods, reduced to blocks; flags of the control plane's pods; ports taken on nodes."
+        => ["pods", "kube-apiserver flags", "kube-controller-manager flags", "Cilium agent pods"];
+    DAEMON_SETS: "apps" ["v1"], "daemonsets", [List],
+        "Which network plugins run, and their versions."
+        => ["workloads", "network plugins", "kube-proxy", "Cilium"];
+    DEPLOYMENTS: "apps" ["v1"], "deployments", [List],
+        "Operators, control planes of meshes and cluster DNS."
+        => ["workloads", "Cilium versions", "mesh host aliases"];
     CONFIG_MAPS: "" ["v1"], "configmaps", [List],
         "Configuration of Cilium, kubeadm, kube-proxy, DNS and other plugins, in their namespaces only."
         => ["kubeadm configuration", "kube-proxy", "Cilium configuration", "cluster DNS"];

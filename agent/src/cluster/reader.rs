@@ -127,7 +127,6 @@ impl<'a> Reader<'a> {
             .clone()
     }
 
-    #[expect(dead_code, reason = "for sources of several products")]
     /// Which of a resource's versions is served, the most wanted first; `not installed` if none is.
     pub(crate) async fn version_of(&self, resource: &Resource) -> Result<&'static str, Unknown> {
         self.served_version(resource)

@@ -60,7 +60,7 @@ pub struct ServiceRanges {
 }
 
 impl Range {
-    fn new(cidr: Cidr, source: Source) -> Self {
+    pub(crate) fn new(cidr: Cidr, source: Source) -> Self {
         Self {
             cidr,
             source,
@@ -68,7 +68,7 @@ impl Range {
         }
     }
 
-    fn all(cidrs: &[Cidr], source: &Source) -> Vec<Self> {
+    pub(crate) fn all(cidrs: &[Cidr], source: &Source) -> Vec<Self> {
         cidrs.iter().map(|cidr| Self::new(*cidr, source.clone())).collect()
     }
 }

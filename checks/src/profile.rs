@@ -2,6 +2,7 @@
 
 pub mod cilium;
 pub mod flow;
+pub mod submariner;
 
 use std::fmt;
 use std::str::FromStr;

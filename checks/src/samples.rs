@@ -5,6 +5,8 @@
     reason = "test support: a sample that lacks what a test changes is a wrong test"
 )]
 
+mod submariner;
+
 use std::collections::BTreeMap;
 
 use crate::engine::judge;
@@ -19,6 +21,8 @@ use crate::intent::Intent;
 use crate::policy::{Policy, Probe};
 use crate::profile::Profile;
 use crate::report::{Finding, Report};
+
+pub use submariner::{flannel, submariner, submariner_config_mut, submariner_mut, turn_globalnet_on};
 
 /// The moment at which samples are judged.
 pub const NOW: &str = "2026-11-21T12:00:00Z";

@@ -6,12 +6,16 @@
     reason = "tests say what they expect by unwrapping it"
 )]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::{DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, Config, ResourceExt as _, discovery};
 use prejoin_tests::api_server::{ApiServer, Objects, Scope};
+use prejoin_tests::large_cluster::LargeCluster;
 use serde_json::{Value, json};
 
 fn client(server: &ApiServer) -> Client {
@@ -275,4 +279,35 @@ async fn metadata_alone_is_served_where_it_is_asked_for() {
     let list = api.list_metadata(&ListParams::default().limit(3)).await.unwrap();
     assert_eq!(list.items.len(), 3);
     assert_eq!(list.items[0].labels()["app"], "web");
+}
+
+#[tokio::test]
+async fn of_generated_objects_only_those_of_the_page_are_made() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&made);
+    let server = ApiServer::start(
+        Objects::new().generate("v1", "Pod", Scope::Namespaced, 1_000_000, move |n| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            pod("a", &format!("pod-{n:07}"))
+        }),
+    );
+    let api: Api<Pod> = Api::all(client(&server));
+    let first = api.list(&ListParams::default().limit(500)).await.unwrap();
+    assert_eq!(first.metadata.remaining_item_count, Some(999_500));
+    let params = ListParams::default()
+        .limit(500)
+        .continue_token(&first.metadata.continue_.unwrap());
+    let second = api.list(&params).await.unwrap();
+    assert_eq!(second.items[0].name_any(), "pod-0000500");
+    assert_eq!(made.load(Ordering::Relaxed), 1_000);
+}
+
+#[tokio::test]
+async fn a_large_cluster_is_read_in_pages() {
+    let server = ApiServer::start(LargeCluster { nodes: 40, pods: 1_200 }.objects());
+    let (sizes, names) = read_pages(&Api::all(client(&server)), 500).await.unwrap();
+    assert_eq!(sizes, [500, 500, 200]);
+    assert_eq!(names.last().unwrap(), "web-5cbd487b87-001199");
+    let node = Api::<Node>::all(client(&server)).get("node-00039").await.unwrap();
+    assert_eq!(node.spec.unwrap().pod_cidr.as_deref(), Some("10.0.39.0/24"));
 }

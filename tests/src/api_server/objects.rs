@@ -106,12 +106,12 @@ impl Collection {
         }
     }
 
+    #[expect(clippy::panic, reason = "a test that mixes the two is wrong")]
+    /// # Panics
+    /// When the items are generated: storing them would defeat their purpose.
     fn stored(&mut self) -> &mut Vec<Value> {
-        if let Items::Generated { .. } = self.items {
-            self.items = Items::Stored(self.items.iter().map(Cow::into_owned).collect());
-        }
         let Items::Stored(items) = &mut self.items else {
-            unreachable!("generated items were just stored")
+            panic!("{} objects are generated", self.kind)
         };
         items
     }
@@ -226,7 +226,8 @@ impl Objects {
     /// Adds an object, or each object of a `List`, to the collection of its kind and namespace.
     ///
     /// # Panics
-    /// When it lacks `apiVersion`, `kind` or `metadata.name`, or its collection has one of that name already.
+    /// When it lacks `apiVersion`, `kind` or `metadata.name`, or its collection is generated or has one of that name
+    /// already.
     #[must_use]
     pub fn with(mut self, object: impl Serialize) -> Self {
         let mut object = serde_json::to_value(object).expect("an API object serializes");
@@ -314,7 +315,7 @@ impl Objects {
     /// Changes the object at a path such as `/api/v1/nodes/n1`.
     ///
     /// # Panics
-    /// When there is none.
+    /// When there is none, or when it is generated.
     #[must_use]
     pub fn edit(mut self, path: &str, change: impl FnOnce(&mut Value)) -> Self {
         let api_path = ApiPath::parse(path).expect("a path of the API");
@@ -355,6 +356,15 @@ impl Objects {
             "nothing at {path}"
         );
         self
+    }
+
+    /// The objects that a list path such as `/api/v1/nodes` names, one after the other; `None` if it is not served.
+    pub fn list(&self, path: &str) -> Option<impl Iterator<Item = Value>> {
+        let path = ApiPath::parse(path).filter(|p| p.name.is_none())?;
+        let collection = self.collection(&path)?;
+        let selected = move |item: &Value| path.namespace.as_deref().is_none_or(|n| namespace_of(item) == n);
+        let items = (0..collection.items.len()).map(move |index| collection.items.get(index).into_owned());
+        Some(items.filter(selected))
     }
 
     /// The collection that a list request names, if it is served.

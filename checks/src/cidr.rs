@@ -169,18 +169,28 @@ impl Cidr {
         Self::new(IpAddr::V4(first.to_ipv4_mapped()?), prefix_len)
     }
 
+    /// The block at the address with this number; `None` if the number or the length is too large for the family.
+    pub(crate) fn from_bits(ipv4: bool, first: u128, prefix_len: u8) -> Option<Self> {
+        let address = if ipv4 {
+            IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(first).ok()?))
+        } else {
+            IpAddr::V6(Ipv6Addr::from_bits(first))
+        };
+        Self::new(address, prefix_len)
+    }
+
     /// How many bits an address of this family has.
     fn address_bits(self) -> u8 {
         if self.is_ipv4() { 32 } else { 128 }
     }
 
     /// The first address as a number.
-    fn first_bits(self) -> u128 {
+    pub(crate) fn first_bits(self) -> u128 {
         address_to_bits(self.first())
     }
 
     /// The last address as a number.
-    fn last_bits(self) -> u128 {
+    pub(crate) fn last_bits(self) -> u128 {
         address_to_bits(self.last())
     }
 }

@@ -10,6 +10,7 @@
 //!                               └─ catalog: check::Check, which looks at fleet::Audit and gives outcome::Outcome
 //! ```
 //!
+//! * [`address`]: one index over every range that can collide: what overlaps, why, and what is free
 //! * [`cidr`]: the address blocks everything speaks about
 //! * [`facts`]: everything known about one cluster, with where it was read
 //! * [`addressing`]: which ranges follow from that
@@ -17,6 +18,7 @@
 //! * [`checks`]: the rules; [`compare`] helps those that hold clusters against each other
 //! * [`report`]: what was found
 
+pub mod address;
 pub mod addressing;
 pub mod catalog;
 pub mod check;

@@ -3,8 +3,6 @@
 //! Everything is about addresses, not about how they are written down: `10.0.0.0/9` and `10.128.0.0/9` are
 //! `10.0.0.0/8`. Results are sorted, disjoint and as few blocks as possible. The cost is that of sorting the input.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use super::Cidr;
 
 impl Cidr {
@@ -45,9 +43,25 @@ impl Cidr {
 
     /// The lowest block of `prefix_len` bits inside `within` that shares no address with any of `used`.
     pub fn first_free(prefix_len: u8, within: Self, used: &[Self]) -> Option<Self> {
-        let mut free = within.difference(used).into_iter();
-        let large_enough = free.find(|piece| piece.prefix_len() <= prefix_len)?;
-        Self::new(large_enough.first(), prefix_len)
+        let mut used = used.to_vec();
+        used.sort_unstable();
+        Self::first_free_among(prefix_len, within, used)
+    }
+
+    /// As [`Cidr::first_free`], with `used` in order; stops at the first that lies behind the free block.
+    pub(crate) fn first_free_among(prefix_len: u8, within: Self, used: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let candidate_at = |first| Self::from_bits(within.is_ipv4(), first, prefix_len).filter(|c| within.contains(*c));
+        let mut candidate = candidate_at(within.first_bits())?;
+        for block in used.into_iter().filter(|block| block.overlaps(within)) {
+            if block.overlaps(candidate) {
+                // The end of the larger of the two is a boundary for the smaller one too.
+                let taken = block.last_bits().max(candidate.last_bits());
+                candidate = candidate_at(taken.checked_add(1)?)?;
+            } else if candidate < block {
+                break;
+            }
+        }
+        Some(candidate)
     }
 }
 
@@ -97,12 +111,7 @@ fn push_range(pieces: &mut Vec<Cidr>, ipv4: bool, first: u128, last: u128) {
 
 /// The largest block that starts at `first` and does not reach beyond `last`.
 fn largest_block(ipv4: bool, first: u128, last: u128) -> Option<Cidr> {
-    let address = if ipv4 {
-        IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(first).ok()?))
-    } else {
-        IpAddr::V6(Ipv6Addr::from_bits(first))
-    };
-    let host = Cidr::host(address);
+    let host = Cidr::from_bits(ipv4, first, if ipv4 { 32 } else { 128 })?;
     // As large as the room allows (the whole IPv6 space has no count: its room is one more than a number can say),
     // and no larger than `first` is aligned to.
     let room_log2 = (last - first).checked_add(1).map_or(128, u128::ilog2);

@@ -33,11 +33,12 @@ pub use objects::{Objects, Scope};
 pub use path::ApiPath;
 pub use status::USER;
 
-use connection::{Breaker, Connections};
+use connection::{Breaker, Connections, Identity};
 
 /// A running server. It stops when dropped, and whatever hangs in it ends with it.
 pub struct ApiServer {
     address: SocketAddr,
+    certificate_pem: Option<String>,
     shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -99,9 +100,22 @@ impl ApiServer {
     /// # Panics
     /// When the machine has no port or thread left.
     pub fn start(objects: Objects) -> Self {
+        Self::start_with(objects, None)
+    }
+
+    /// Serves `objects` over HTTPS, with a new certificate that nobody knows; see [`Self::certificate_pem`].
+    ///
+    /// # Panics
+    /// When the machine has no port or thread left.
+    pub fn start_tls(objects: Objects) -> Self {
+        Self::start_with(objects, Some(Identity::new()))
+    }
+
+    fn start_with(objects: Objects, identity: Option<Identity>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on loopback");
         listener.set_nonblocking(true).expect("a socket can be non-blocking");
         let address = listener.local_addr().expect("a bound socket has an address");
+        let certificate_pem = identity.as_ref().map(Identity::certificate_pem);
         let shared = Arc::new(Shared {
             objects,
             state: Mutex::default(),
@@ -110,10 +124,11 @@ impl ApiServer {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn({
             let shared = Arc::clone(&shared);
-            move || serve(listener, shared, stopped)
+            move || serve(listener, identity, shared, stopped)
         });
         Self {
             address,
+            certificate_pem,
             shared,
             stop: Some(stop),
             thread: Some(thread),
@@ -122,7 +137,17 @@ impl ApiServer {
 
     /// Base address, e.g. `http://127.0.0.1:40001`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.certificate_pem.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// What a client has to trust to talk to a server with TLS; `None` without TLS.
+    pub fn certificate_pem(&self) -> Option<&str> {
+        self.certificate_pem.as_deref()
     }
 
     /// Adds a fault. The one added last goes first.
@@ -180,7 +205,7 @@ impl Drop for ApiServer {
 }
 
 /// The server's thread. Dropping the runtime at its end drops every connection.
-fn serve(listener: TcpListener, shared: Arc<Shared>, stopped: oneshot::Receiver<()>) {
+fn serve(listener: TcpListener, identity: Option<Identity>, shared: Arc<Shared>, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -192,7 +217,7 @@ fn serve(listener: TcpListener, shared: Arc<Shared>, stopped: oneshot::Receiver<
             .with_state(shared)
             .into_make_service_with_connect_info::<Breaker>();
         tokio::select! {
-            _ = axum::serve(Connections(listener), service) => {}
+            _ = axum::serve(Connections::new(listener, identity), service) => {}
             _ = stopped => {}
         }
     });

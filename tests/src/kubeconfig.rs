@@ -21,6 +21,7 @@ pub struct Kubeconfig {
     users: Vec<Value>,
     contexts: Vec<Value>,
     current: Option<String>,
+    certificates: Vec<(String, String)>,
 }
 
 /// How a context authenticates.
@@ -57,6 +58,7 @@ impl Kubeconfig {
             users: Vec::new(),
             contexts: Vec::new(),
             current: None,
+            certificates: Vec::new(),
         }
     }
 
@@ -66,7 +68,16 @@ impl Kubeconfig {
         self.context_with_cluster(name, &json!({ "server": url }), user)
     }
 
-    /// Adds a context whose `cluster` says more than its server, e.g. `certificate-authority-data`.
+    /// Adds a context that trusts only this certificate, which is written beside the file.
+    #[must_use]
+    pub fn context_trusting(mut self, name: &str, url: &str, certificate_pem: &str, user: User) -> Self {
+        let file = format!("{name}-ca.crt");
+        let cluster = json!({ "server": url, "certificate-authority": file });
+        self.certificates.push((file, certificate_pem.to_owned()));
+        self.context_with_cluster(name, &cluster, user)
+    }
+
+    /// Adds a context whose `cluster` says more than its server, e.g. `insecure-skip-tls-verify`.
     #[must_use]
     pub fn context_with_cluster(mut self, name: &str, cluster: &Value, user: User) -> Self {
         self.clusters.push(json!({ "name": name, "cluster": cluster }));
@@ -119,6 +130,9 @@ impl Kubeconfig {
     pub fn write(&self) -> KubeconfigFile {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let path = directory.path().join("kubeconfig.yaml");
+        for (file, pem) in &self.certificates {
+            std::fs::write(directory.path().join(file), pem).expect("a temporary file can be written");
+        }
         std::fs::write(&path, format!("{:#}\n", self.to_json())).expect("a temporary file can be written");
         KubeconfigFile {
             path,

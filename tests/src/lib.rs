@@ -4,5 +4,6 @@
 //! Nothing here depends on another crate of the workspace, so that each of them can use it in its own tests.
 
 pub mod api_server;
+pub mod fixtures;
 pub mod kubeconfig;
 pub mod large_cluster;

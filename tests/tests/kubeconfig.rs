@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::config::{KubeConfigOptions, Kubeconfig as Parsed};
 use kube::{Api, Client, Config};
-use prejoin_tests::api_server::{ApiServer, Objects};
+use prejoin_tests::api_server::{ApiServer, Failure, Objects};
 use prejoin_tests::kubeconfig::{Kubeconfig, User};
 use serde_json::json;
 
@@ -36,6 +36,42 @@ async fn one_file_leads_to_several_servers() {
         assert_eq!(found.data.unwrap()["cluster-name"], name);
         assert_eq!(server.requests()[0].authorization, Some(format!("Bearer for-{name}")));
     }
+}
+
+#[tokio::test]
+async fn a_server_with_tls_is_trusted_by_its_own_certificate_only() {
+    let east = ApiServer::start_tls(Objects::cluster("good/east"));
+    let west = ApiServer::start_tls(Objects::cluster("good/west"));
+    let file = Kubeconfig::new()
+        .context_trusting(
+            "east",
+            &east.url(),
+            east.certificate_pem().unwrap(),
+            User::Token("t".into()),
+        )
+        .context_trusting(
+            "west",
+            &west.url(),
+            east.certificate_pem().unwrap(),
+            User::Token("t".into()),
+        )
+        .write();
+    let parsed = Parsed::read_from(file.path()).unwrap();
+
+    let client = Client::try_from(config(&parsed, "east").await.unwrap()).unwrap();
+    assert_eq!(client.apiserver_version().await.unwrap().git_version, "v1.36.3");
+    east.inject(Failure::Reset.everywhere());
+    assert!(client.apiserver_version().await.is_err());
+
+    let client = Client::try_from(config(&parsed, "west").await.unwrap()).unwrap();
+    assert!(matches!(
+        client.apiserver_version().await,
+        Err(kube::Error::HyperError(_) | kube::Error::Service(_))
+    ));
+    assert!(
+        west.requests().is_empty(),
+        "no token was sent to a server that is not trusted"
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
-//! Connections that a handler can break off.
+//! Connections, plain or TLS, that a handler can break off.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,12 @@ use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::server::TlsStream;
 
 /// Breaks off the connection it belongs to: nothing more is written, and it ends with a TCP reset.
 #[derive(Clone, Debug, Default)]
@@ -22,13 +28,35 @@ impl Breaker {
     }
 }
 
-/// A TCP connection with its [`Breaker`].
+/// A connection with its [`Breaker`].
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     breaker: Breaker,
 }
 
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+trait Io: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+
 impl Connection {
+    fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            breaker: Breaker::default(),
+        }
+    }
+
+    fn io(&mut self) -> Pin<&mut dyn Io> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream),
+            Stream::Tls(stream) => Pin::new(stream),
+        }
+    }
+
     fn check(&self) -> io::Result<()> {
         if self.is_broken() {
             Err(io::ErrorKind::ConnectionReset.into())
@@ -45,60 +73,111 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.is_broken() {
+            let tcp = match &self.stream {
+                Stream::Plain(stream) => stream,
+                Stream::Tls(stream) => stream.get_ref().0,
+            };
             // Without lingering, closing sends a reset and not an orderly end. If it fails, the peer reset it first.
-            let _ = self.stream.set_zero_linger();
+            let _ = tcp.set_zero_linger();
         }
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        self.io().poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.io().poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check()?;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.io().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check()?;
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.io().poll_shutdown(cx)
     }
 }
 
-/// Accepts [`Connection`]s.
-pub(super) struct Connections(pub(super) TcpListener);
+/// Accepts [`Connection`]s; a handshake that takes its time holds up no other.
+pub(super) struct Connections {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    handshakes: JoinSet<io::Result<(Connection, SocketAddr)>>,
+}
+
+impl Connections {
+    pub(super) fn new(listener: TcpListener, identity: Option<Identity>) -> Self {
+        Self {
+            listener,
+            tls: identity.map(Identity::into_acceptor),
+            handshakes: JoinSet::new(),
+        }
+    }
+}
 
 impl Listener for Connections {
     type Io = Connection;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (stream, peer) = Listener::accept(&mut self.0).await;
-        (
-            Connection {
-                stream,
-                breaker: Breaker::default(),
-            },
-            peer,
-        )
+        loop {
+            tokio::select! {
+                (stream, peer) = Listener::accept(&mut self.listener) => match self.tls.clone() {
+                    None => return (Connection::new(Stream::Plain(stream)), peer),
+                    Some(tls) => {
+                        self.handshakes.spawn(async move {
+                            let stream = tls.accept(stream).await?;
+                            Ok((Connection::new(Stream::Tls(Box::new(stream))), peer))
+                        });
+                    }
+                },
+                // A client that refuses the certificate goes away by itself.
+                Some(Ok(Ok(accepted))) = self.handshakes.join_next() => return accepted,
+            }
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
 impl Connected<IncomingStream<'_, Connections>> for Breaker {
     fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
         stream.io().breaker.clone()
+    }
+}
+
+/// A key made for one server, and its certificate for 127.0.0.1, which vouches for itself.
+pub(super) struct Identity(rcgen::CertifiedKey<rcgen::KeyPair>);
+
+impl Identity {
+    pub(super) fn new() -> Self {
+        let names = [IpAddr::from(Ipv4Addr::LOCALHOST).to_string()];
+        Self(rcgen::generate_simple_self_signed(names).expect("a certificate for one address can be made"))
+    }
+
+    pub(super) fn certificate_pem(&self) -> String {
+        self.0.cert.pem()
+    }
+
+    fn into_acceptor(self) -> TlsAcceptor {
+        let key = PrivatePkcs8KeyDer::from(self.0.signing_key.serialize_der());
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|c| {
+                c.with_no_client_auth()
+                    .with_single_cert(vec![self.0.cert.into()], key.into())
+            })
+            .expect("key and certificate were made for each other");
+        TlsAcceptor::from(Arc::new(config))
     }
 }

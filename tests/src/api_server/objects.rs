@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::path::{ApiPath, group_version_path};
+use crate::fixtures;
 
 /// Whether objects of a kind live in namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,9 +167,7 @@ impl Objects {
     /// # Panics
     /// When there is none of that name.
     pub fn cluster(name: &str) -> Self {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("fixtures/clusters")
-            .join(name);
+        let directory = fixtures::path("clusters").join(name);
         Self::recorded(&directory).expect("the repository holds the recording")
     }
 

@@ -40,7 +40,7 @@ pub fn judge(facts: &[ClusterFacts], intent: &Intent, policy: &Policy) -> Report
             };
             findings.extend(outcomes.into_iter().map(|outcome| finding(check, &audit, outcome)));
         }
-        flows.wanted += crate::profile::flow::required(&audit).len() as u64;
+        flows.wanted += crate::profile::flow::required(&audit);
     }
     findings.sort_by(|a, b| {
         b.verdict

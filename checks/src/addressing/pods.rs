@@ -20,18 +20,18 @@ impl PodRanges {
             .map(|range| Range::new(range.cidr, range.source.clone()))
             .collect();
         if facts.planned {
-            return match declared.is_empty() {
-                true => Err(facts
+            if declared.is_empty() {
+                return Err(facts
                     .nodes
                     .why()
                     .cloned()
-                    .unwrap_or_else(|| Unknown::not_found("no pod range is declared"))),
-                false => Ok(Self {
-                    pools: declared,
-                    basis: "declared".to_owned(),
-                    ..Self::default()
-                }),
-            };
+                    .unwrap_or_else(|| Unknown::not_found("no pod range is declared")));
+            }
+            return Ok(Self {
+                pools: declared,
+                basis: "declared".to_owned(),
+                ..Self::default()
+            });
         }
         let mut ranges = match cluster.cilium() {
             Ok(settings) => cilium(cluster, settings)?,
@@ -255,15 +255,15 @@ fn other_plugin(facts: &ClusterFacts, no_cilium: &Unknown) -> Result<PodRanges, 
             node_blocks(facts)?,
         );
     }
-    if let Ok(known) = facts.cni.env_ranges.known_value() {
-        if let Some(env) = known.value.iter().find(|env| runs(env.kind) && !env.cidrs.is_empty()) {
-            let allocated = if env.kind == PluginKind::Kindnet {
-                node_blocks(facts)?
-            } else {
-                Vec::new()
-            };
-            return named(env.kind, Range::all(&env.cidrs, &env.source), allocated);
-        }
+    if let Ok(known) = facts.cni.env_ranges.known_value()
+        && let Some(env) = known.value.iter().find(|env| runs(env.kind) && !env.cidrs.is_empty())
+    {
+        let allocated = if env.kind == PluginKind::Kindnet {
+            node_blocks(facts)?
+        } else {
+            Vec::new()
+        };
+        return named(env.kind, Range::all(&env.cidrs, &env.source), allocated);
     }
     Ok(PodRanges {
         pools: general(facts)

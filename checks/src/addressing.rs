@@ -30,6 +30,8 @@ pub struct PodRanges {
     pub pools: Vec<Range>,
     /// Blocks handed out to nodes, or the addresses themselves where there are no blocks. A collision here is a present fault.
     pub allocated: Vec<Range>,
+    /// Pools that serve Cilium's internal addresses only, where pods have theirs from another plugin (chaining).
+    pub internal: Vec<Range>,
     /// What other sources say, which does not decide: for comparison only.
     pub advisory: Vec<Range>,
     /// How the ranges were found, for a report: `Cilium IPAM cluster-pool`, `Calico pools`.

@@ -26,12 +26,7 @@ pub fn judge(facts: &[ClusterFacts], intent: &Intent, policy: &Policy) -> Report
     let mut findings = Vec::new();
     let mut flows = Ratio::default();
     for profile in &policy.profiles {
-        let audit = Audit {
-            profile: *profile,
-            clusters: &clusters,
-            intent,
-            policy,
-        };
+        let audit = Audit::new(*profile, &clusters, intent, policy);
         for check in catalog::checks().filter(|check| check.profiles.contains(profile)) {
             let outcomes = if policy.selects(check) {
                 run(check, &audit)

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use crate::addressing::{PodRanges, ServiceRanges};
 use crate::check::NoVerdict;
+use crate::checks::net::space::AddressSpace;
 use crate::facts::ClusterFacts;
 use crate::facts::provenance::Unknown;
 use crate::intent::Intent;
@@ -23,6 +24,7 @@ pub struct Audit<'a> {
     pub intent: &'a Intent,
     /// What the user asked for.
     pub policy: &'a Policy,
+    space: OnceLock<AddressSpace>,
 }
 
 /// One cluster, with what follows from its facts worked out once.
@@ -80,6 +82,22 @@ impl<'a> Cluster<'a> {
 }
 
 impl<'a> Audit<'a> {
+    /// The judgement of these clusters for this profile.
+    pub fn new(profile: Profile, clusters: &'a [Cluster<'a>], intent: &'a Intent, policy: &'a Policy) -> Self {
+        Self {
+            profile,
+            clusters,
+            intent,
+            policy,
+            space: OnceLock::new(),
+        }
+    }
+
+    /// Every range of every cluster that can collide.
+    pub fn space(&self) -> &AddressSpace {
+        self.space.get_or_init(|| AddressSpace::of(self))
+    }
+
     /// The cluster with this number.
     pub fn cluster(&self, id: ClusterId) -> &'a Cluster<'a> {
         &self.clusters[id]

@@ -57,7 +57,11 @@ fn cilium(cluster: &Cluster<'_>, settings: &Settings<'_>) -> Result<PodRanges, U
     let chaining = settings.value("cni-chaining-mode")?.value;
     let ipam = settings.value("ipam")?.value;
     if !matches!(chaining.as_str(), "" | "none" | "portmap") {
-        return addresses(facts, settings, &format!("chained on another plugin ({chaining})"));
+        let ranges = addresses(facts, settings, &format!("chained on another plugin ({chaining})"))?;
+        return Ok(PodRanges {
+            internal: pool_key(settings, "cluster-pool-ipv4-cidr")?,
+            ..ranges
+        });
     }
     let basis = format!("Cilium IPAM {ipam}");
     let ranges = match ipam.as_str() {

@@ -18,12 +18,8 @@ fn ask<T>(facts: &[ClusterFacts], plan: SubmarinerPlan, question: impl FnOnce(&M
         submariner: plan,
         ..Intent::default()
     };
-    let audit = Audit {
-        profile: Profile::Submariner,
-        clusters: &clusters,
-        intent: &intent,
-        policy: &policy(Profile::Submariner),
-    };
+    let policy = policy(Profile::Submariner);
+    let audit = Audit::new(Profile::Submariner, &clusters, &intent, &policy);
     question(&Mesh::of(&audit), &clusters)
 }
 

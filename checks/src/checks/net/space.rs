@@ -1,0 +1,292 @@
+//! [`AddressSpace`]: every range of every cluster that can collide, in one index.
+
+use std::net::IpAddr;
+
+use crate::address::AddressIndex;
+use crate::addressing::{PodRanges, Shape};
+use crate::cidr::Cidr;
+use crate::facts::RangeKind;
+use crate::facts::provenance::{Source, Unknown};
+use crate::fleet::{Audit, Cluster};
+use crate::outcome::ClusterId;
+use crate::profile::Profile;
+use crate::profile::submariner::Mesh;
+
+/// One range of someone.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The cluster; `None` for a network outside all clusters.
+    pub cluster: Option<ClusterId>,
+    /// What it is and what rules look at.
+    pub class: Class,
+    /// Where it was read.
+    pub source: Source,
+    /// The node it belongs to, empty if it is no node's.
+    pub node: String,
+}
+
+/// What rules about collisions look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Class {
+    /// What it is used for.
+    pub kind: RangeKind,
+    /// How real it is.
+    pub state: State,
+    /// The cluster has Globalnet (Submariner).
+    pub globalnet: bool,
+    /// The mesh's control plane is exposed as a ClusterIP, so that peers must reach Services of this cluster (ClusterMesh).
+    pub exposes_cluster_ips: bool,
+    /// Nodes and pods share subnets by design (VPC and Azure plugins).
+    pub shares_subnets: bool,
+}
+
+/// How real a range is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// In use: blocks handed out, addresses, what the user declared.
+    InUse,
+    /// A pool from which some will be handed out.
+    Pool,
+    /// A pool that serves a plugin's internal addresses only.
+    InternalPool,
+    /// A lower bound concluded from observations.
+    Estimate,
+}
+
+/// Every range of every cluster that can collide.
+#[derive(Debug)]
+pub struct AddressSpace {
+    /// The ranges.
+    pub index: AddressIndex<Claimed>,
+    /// What could not be told, by cluster and kind.
+    pub unknown: Vec<(ClusterId, RangeKind, Unknown)>,
+}
+
+impl AddressSpace {
+    /// Collects the ranges that matter to the audit's profile.
+    pub fn of(audit: &Audit<'_>) -> Self {
+        let mut ranges = Vec::new();
+        let mut unknown = Vec::new();
+        let mesh = (audit.profile == Profile::Submariner).then(|| Mesh::of(audit));
+        for cluster in audit.clusters {
+            let mut globalnet = false;
+            if let Some(mesh) = &mesh {
+                match mesh.globalnet(cluster) {
+                    Ok(known) => globalnet = known.value,
+                    Err(why) => unknown.push((cluster.id, RangeKind::Globalnet, why)),
+                }
+            }
+            let mut collector = Collector {
+                cluster,
+                globalnet,
+                ranges: &mut ranges,
+                unknown: &mut unknown,
+            };
+            collector.pods();
+            collector.services();
+            collector.nodes();
+            collector.load_balancers();
+            if let Some(mesh) = &mesh {
+                collector.globalnet(mesh);
+            }
+        }
+        for network in &audit.intent.external_networks {
+            let class = Class::plain(RangeKind::External, State::InUse);
+            let source = Source {
+                object: format!("external network {}", network.name),
+                ..network.source.clone()
+            };
+            ranges.push((
+                canonical(network.cidr),
+                Claimed {
+                    cluster: None,
+                    class,
+                    source,
+                    node: String::new(),
+                },
+            ));
+        }
+        Self {
+            index: AddressIndex::new(ranges),
+            unknown,
+        }
+    }
+}
+
+impl Class {
+    fn plain(kind: RangeKind, state: State) -> Self {
+        Self {
+            kind,
+            state,
+            globalnet: false,
+            exposes_cluster_ips: false,
+            shares_subnets: false,
+        }
+    }
+}
+
+/// An IPv4-mapped IPv6 block stands for IPv4 addresses and collides where they do.
+fn canonical(cidr: Cidr) -> Cidr {
+    cidr.ipv4_mapped().unwrap_or(cidr)
+}
+
+struct Collector<'a, 'b> {
+    cluster: &'b Cluster<'a>,
+    globalnet: bool,
+    ranges: &'b mut Vec<(Cidr, Claimed)>,
+    unknown: &'b mut Vec<(ClusterId, RangeKind, Unknown)>,
+}
+
+impl Collector<'_, '_> {
+    fn add(&mut self, cidr: Cidr, class: Class, source: &Source, node: &str) {
+        let claimed = Claimed {
+            cluster: Some(self.cluster.id),
+            class: Class {
+                globalnet: self.globalnet,
+                ..class
+            },
+            source: source.clone(),
+            node: node.to_owned(),
+        };
+        self.ranges.push((canonical(cidr), claimed));
+    }
+
+    fn miss(&mut self, kind: RangeKind, why: Unknown) {
+        self.unknown.push((self.cluster.id, kind, why));
+    }
+
+    fn pods(&mut self) {
+        let cluster = self.cluster;
+        match cluster.pods() {
+            Ok(pods) => {
+                let class = Class {
+                    shares_subnets: pods.shape == Shape::Addresses,
+                    ..Class::plain(RangeKind::Pods, State::InUse)
+                };
+                for range in &pods.allocated {
+                    self.add(range.cidr, class, &range.source, &range.node);
+                }
+                for range in &pods.pools {
+                    let state = if range.source.basis.is_read() {
+                        State::Pool
+                    } else {
+                        State::InUse
+                    };
+                    self.add(range.cidr, Class { state, ..class }, &range.source, "");
+                }
+                for range in &pods.internal {
+                    self.add(
+                        range.cidr,
+                        Class {
+                            state: State::InternalPool,
+                            ..class
+                        },
+                        &range.source,
+                        "",
+                    );
+                }
+            }
+            Err(why) => self.miss(RangeKind::Pods, why),
+        }
+    }
+
+    fn services(&mut self) {
+        let cluster = self.cluster;
+        match cluster.services() {
+            Ok(services) => {
+                let state = if services.is_estimate {
+                    State::Estimate
+                } else {
+                    State::InUse
+                };
+                let class = Class {
+                    exposes_cluster_ips: exposes_cluster_ips(cluster),
+                    ..Class::plain(RangeKind::Services, state)
+                };
+                for range in &services.ranges {
+                    self.add(range.cidr, class, &range.source, "");
+                }
+            }
+            Err(why) => self.miss(RangeKind::Services, why),
+        }
+    }
+
+    fn nodes(&mut self) {
+        let facts = self.cluster.facts;
+        let shares_subnets = self
+            .cluster
+            .pods()
+            .is_ok_and(|pods: &PodRanges| pods.shape == Shape::Addresses);
+        let class = Class {
+            shares_subnets,
+            ..Class::plain(RangeKind::Nodes, State::InUse)
+        };
+        for range in facts.declared.iter().filter(|range| range.kind == RangeKind::Nodes) {
+            self.add(range.cidr, class, &range.source, "");
+        }
+        match facts.nodes.get() {
+            Ok(nodes) => {
+                for node in nodes {
+                    // Meshes talk to InternalIPs; others only where there is none.
+                    let mut addresses: Vec<IpAddr> = node.internal_ips().collect();
+                    if addresses.is_empty() {
+                        addresses = node.external_ips().collect();
+                    }
+                    let source = Source::read(format!("Node {}", node.name), "status.addresses");
+                    for address in addresses {
+                        self.add(Cidr::host(address), class, &source, &node.name);
+                    }
+                }
+            }
+            Err(why) => self.miss(RangeKind::Nodes, why),
+        }
+    }
+
+    fn load_balancers(&mut self) {
+        let facts = self.cluster.facts;
+        let class = Class::plain(RangeKind::LoadBalancers, State::InUse);
+        for range in facts
+            .declared
+            .iter()
+            .filter(|range| range.kind == RangeKind::LoadBalancers)
+        {
+            self.add(range.cidr, class, &range.source, "");
+        }
+        match facts.load_balancer_pools.get() {
+            Ok(pools) => {
+                for pool in pools.iter().filter(|pool| !pool.disabled) {
+                    for cidr in &pool.cidrs {
+                        self.add(*cidr, class, &pool.source, "");
+                    }
+                }
+            }
+            Err(why) => self.miss(RangeKind::LoadBalancers, why),
+        }
+    }
+
+    fn globalnet(&mut self, mesh: &Mesh<'_>) {
+        match mesh.global_cidrs(self.cluster) {
+            Ok(ranges) => {
+                for range in ranges {
+                    self.add(
+                        range.cidr,
+                        Class::plain(RangeKind::Globalnet, State::InUse),
+                        &range.source,
+                        "",
+                    );
+                }
+            }
+            Err(why) => self.miss(RangeKind::Globalnet, why),
+        }
+    }
+}
+
+/// Whether peers reach this cluster's control plane by a ClusterIP.
+fn exposes_cluster_ips(cluster: &Cluster<'_>) -> bool {
+    let services = cluster.facts.services.ok();
+    services.is_some_and(|services| {
+        services
+            .iter()
+            .any(|service| service.name == "clustermesh-apiserver" && service.kind == "ClusterIP")
+    })
+}

@@ -251,6 +251,14 @@ impl Cilium {
         Source::read(format!("ConfigMap {}/cilium-config", self.namespace), key)
     }
 
+    /// A `CiliumNodeConfig` as a source, for the key given.
+    pub fn node_config_source(&self, object: &NodeConfig, key: &str) -> Source {
+        Source::read(
+            format!("CiliumNodeConfig {}/{}", self.namespace, object.name),
+            format!("spec.defaults.{key}"),
+        )
+    }
+
     pub(super) fn inventory(&self) -> Vec<(&'static str, Option<&Unknown>)> {
         vec![
             ("Cilium versions", self.versions.why()),

@@ -115,6 +115,8 @@ pub enum Reason {
     NotDeclared,
     /// It was read, but is too old to be relied on.
     Stale,
+    /// It was read, but the running program cannot be using it: a change that has not been loaded.
+    NotInForce,
     /// No agent is there to find out.
     NoAgent,
     /// The check itself broke: a defect of prejoin.
@@ -133,6 +135,7 @@ impl fmt::Display for Reason {
             Self::NotAsked => "not asked",
             Self::NotDeclared => "not declared",
             Self::Stale => "stale",
+            Self::NotInForce => "not in force",
             Self::NoAgent => "no agent",
             Self::CheckFailed => "check failed",
         })

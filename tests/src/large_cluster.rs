@@ -40,33 +40,22 @@ impl LargeCluster {
         assert!(pods <= nodes * MAX_PODS_PER_NODE, "{pods} pods on {nodes} nodes");
 
         let recorded = Objects::cluster("good/east");
-        let mut node = template(&recorded, "/api/v1/nodes");
-        node["metadata"]["managedFields"] = managed_fields(&["kube-controller-manager", "kubelet", "cilium-operator"]);
-        node["status"]["images"] = images();
-        let cilium_node = template(&recorded, "/apis/cilium.io/v2/ciliumnodes");
-        let mut pod = template(&recorded, "/api/v1/namespaces/default/pods");
-        pod["metadata"]["managedFields"] = managed_fields(&["kube-controller-manager", "kubelet"]);
-        (0..NAMESPACES.min(pods))
+        let node = node_template(&recorded);
+        let cilium_node = cilium_node_template(&recorded);
+        let pod = pod_template(&recorded);
+        let make_node = move |n| node.fill(&of_node(n));
+        let make_cilium_node = move |n| cilium_node.fill(&of_node(n));
+        let make_pod = move |n| pod.fill(&of_pod(n, nodes, pods));
+        (0..NAMESPACES)
             .map(|n| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace_name(n) } }))
             .fold(recorded, Objects::with)
-            .generate("v1", "Node", Scope::Cluster, nodes, move |n| make_node(&node, n))
-            .generate("cilium.io/v2", "CiliumNode", Scope::Cluster, nodes, move |n| {
-                make_cilium_node(&cilium_node, n)
-            })
-            .generate("v1", "Pod", Scope::Namespaced, pods, move |n| {
-                make_pod(&pod, n, nodes, pods)
-            })
+            .generate("v1", "Node", Scope::Cluster, nodes, make_node)
+            .generate("cilium.io/v2", "CiliumNode", Scope::Cluster, nodes, make_cilium_node)
+            .generate("v1", "Pod", Scope::Namespaced, pods, make_pod)
             // Those of the recorded pods would be strangers here.
-            .generate("cilium.io/v2", "CiliumEndpoint", Scope::Namespaced, 0, |_| Value::Null)
+            .remove("/apis/cilium.io/v2/ciliumendpoints")
+            .kind("cilium.io/v2", "CiliumEndpoint", Scope::Namespaced)
     }
-}
-
-/// The first recorded object of a list.
-fn template(recorded: &Objects, list_path: &str) -> Value {
-    recorded
-        .list(list_path)
-        .and_then(|mut items| items.next())
-        .expect("the recording has an object of this kind")
 }
 
 fn node_name(n: usize) -> String {
@@ -86,13 +75,9 @@ fn node_address(n: usize) -> String {
     address(NODE_BASE, n + 1)
 }
 
-fn pod_cidr(node: usize) -> String {
-    format!("{}/24", address(POD_BASE, node * 256))
-}
-
-/// A UID that differs for every kind and number.
-fn uid(kind: u32, n: usize) -> String {
-    format!("{kind:08x}-0000-4000-8000-{n:012x}")
+/// The part of a UID that tells objects of one kind apart.
+fn id(n: usize) -> String {
+    format!("0000-4000-8000-{n:012x}")
 }
 
 /// What server-side apply notes about each writer: as much text as on a real object, and nothing to read from it.
@@ -128,60 +113,128 @@ fn images() -> Value {
         .collect()
 }
 
-fn make_node(template: &Value, n: usize) -> Value {
-    let mut node = template.clone();
-    let name = node_name(n);
+/// The first recorded object of a list.
+fn first(recorded: &Objects, list_path: &str) -> Value {
+    let mut items = recorded.list(list_path).expect("the recording has the list");
+    items.next().expect("the recording has an object of this kind")
+}
+
+fn node_template(recorded: &Objects) -> Template {
+    let mut node = first(recorded, "/api/v1/nodes");
     let metadata = &mut node["metadata"];
-    metadata["name"] = json!(name);
-    metadata["uid"] = json!(uid(1, n));
-    metadata["labels"]["kubernetes.io/hostname"] = json!(name);
+    metadata["name"] = json!("{{name}}");
+    metadata["uid"] = json!("00000001-{{id}}");
+    metadata["labels"]["kubernetes.io/hostname"] = json!("{{name}}");
     metadata["labels"]["topology.kubernetes.io/region"] = json!("region-1");
-    metadata["labels"]["topology.kubernetes.io/zone"] = json!(format!("zone-{}", n % 3));
-    node["spec"]["podCIDR"] = json!(pod_cidr(n));
-    node["spec"]["podCIDRs"] = json!([pod_cidr(n)]);
+    metadata["labels"]["topology.kubernetes.io/zone"] = json!("{{zone}}");
+    metadata["managedFields"] = managed_fields(&["kube-controller-manager", "kubelet", "cilium-operator"]);
+    node["spec"]["podCIDR"] = json!("{{pod-cidr}}");
+    node["spec"]["podCIDRs"] = json!(["{{pod-cidr}}"]);
     let status = &mut node["status"];
     status["addresses"] = json!([
-        { "type": "InternalIP", "address": node_address(n) },
-        { "type": "Hostname", "address": name },
+        { "type": "InternalIP", "address": "{{address}}" },
+        { "type": "Hostname", "address": "{{name}}" },
     ]);
     for id in ["machineID", "systemUUID", "bootID"] {
-        status["nodeInfo"][id] = json!(uid(2, n));
+        status["nodeInfo"][id] = json!("00000002-{{id}}");
     }
-    node
+    status["images"] = images();
+    Template::new(&node)
 }
 
-fn make_cilium_node(template: &Value, n: usize) -> Value {
-    let mut node = template.clone();
-    node["metadata"]["name"] = json!(node_name(n));
-    node["metadata"]["uid"] = json!(uid(3, n));
-    node["metadata"]["labels"]["kubernetes.io/hostname"] = json!(node_name(n));
+fn cilium_node_template(recorded: &Objects) -> Template {
+    let mut node = first(recorded, "/apis/cilium.io/v2/ciliumnodes");
+    node["metadata"]["name"] = json!("{{name}}");
+    node["metadata"]["uid"] = json!("00000003-{{id}}");
+    node["metadata"]["labels"]["kubernetes.io/hostname"] = json!("{{name}}");
     let spec = &mut node["spec"];
     spec["addresses"] = json!([
-        { "type": "InternalIP", "ip": node_address(n) },
-        { "type": "CiliumInternalIP", "ip": address(POD_BASE, n * 256 + 1) },
+        { "type": "InternalIP", "ip": "{{address}}" },
+        { "type": "CiliumInternalIP", "ip": "{{router}}" },
     ]);
-    spec["bootid"] = json!(uid(2, n));
-    spec["health"]["ipv4"] = json!(address(POD_BASE, n * 256 + 2));
-    spec["ipam"]["podCIDRs"] = json!([pod_cidr(n)]);
-    node
+    spec["bootid"] = json!("00000002-{{id}}");
+    spec["health"]["ipv4"] = json!("{{health}}");
+    spec["ipam"]["podCIDRs"] = json!(["{{pod-cidr}}"]);
+    Template::new(&node)
 }
 
-fn make_pod(template: &Value, n: usize, nodes: usize, pods: usize) -> Value {
-    let mut pod = template.clone();
-    let (node, slot) = (n % nodes, n / nodes);
-    let pod_ip = address(POD_BASE, node * 256 + 3 + slot);
+fn pod_template(recorded: &Objects) -> Template {
+    let mut pod = first(recorded, "/api/v1/namespaces/default/pods");
     let metadata = &mut pod["metadata"];
-    metadata["name"] = json!(format!("web-5cbd487b87-{n:06}"));
-    // Namespaces in order, so that the list is sorted by namespace and name.
-    metadata["namespace"] = json!(namespace_name(n * NAMESPACES / pods));
-    metadata["uid"] = json!(uid(4, n));
-    pod["spec"]["nodeName"] = json!(node_name(node));
+    metadata["name"] = json!("{{name}}");
+    metadata["namespace"] = json!("{{namespace}}");
+    metadata["uid"] = json!("00000004-{{id}}");
+    metadata["managedFields"] = managed_fields(&["kube-controller-manager", "kubelet"]);
+    pod["spec"]["nodeName"] = json!("{{node}}");
     let status = &mut pod["status"];
-    status["hostIP"] = json!(node_address(node));
-    status["hostIPs"] = json!([{ "ip": node_address(node) }]);
-    status["podIP"] = json!(pod_ip);
-    status["podIPs"] = json!([{ "ip": pod_ip }]);
-    pod
+    status["hostIP"] = json!("{{address}}");
+    status["hostIPs"] = json!([{ "ip": "{{address}}" }]);
+    status["podIP"] = json!("{{pod-ip}}");
+    status["podIPs"] = json!([{ "ip": "{{pod-ip}}" }]);
+    Template::new(&pod)
+}
+
+fn of_node(n: usize) -> [(&'static str, String); 7] {
+    [
+        ("name", node_name(n)),
+        ("id", id(n)),
+        ("zone", format!("zone-{}", n % 3)),
+        ("address", node_address(n)),
+        ("pod-cidr", format!("{}/24", address(POD_BASE, n * 256))),
+        ("router", address(POD_BASE, n * 256 + 1)),
+        ("health", address(POD_BASE, n * 256 + 2)),
+    ]
+}
+
+fn of_pod(n: usize, nodes: usize, pods: usize) -> [(&'static str, String); 6] {
+    let (node, slot) = (n % nodes, n / nodes);
+    [
+        ("name", format!("web-5cbd487b87-{n:06}")),
+        // One namespace after the other, so that the list is sorted by namespace and name.
+        ("namespace", namespace_name(n * NAMESPACES / pods)),
+        ("id", id(n)),
+        ("node", node_name(node)),
+        ("address", node_address(node)),
+        ("pod-ip", address(POD_BASE, node * 256 + 3 + slot)),
+    ]
+}
+
+/// JSON text with gaps: much faster to fill than an object is to copy, change and write.
+struct Template {
+    /// A literal, and the name of the gap behind it.
+    pieces: Vec<(String, String)>,
+    end: String,
+}
+
+impl Template {
+    /// Every `{{name}}` in `object` becomes a gap.
+    fn new(object: &Value) -> Self {
+        let text = object.to_string();
+        let mut parts = text.split("{{");
+        let mut literal = parts.next().unwrap_or_default().to_owned();
+        let mut pieces = Vec::new();
+        for part in parts {
+            let (gap, next) = part.split_once("}}").expect("a gap that begins ends");
+            pieces.push((std::mem::replace(&mut literal, next.to_owned()), gap.to_owned()));
+        }
+        Self { pieces, end: literal }
+    }
+
+    /// The text with `values`, which need no escaping in JSON, in its gaps.
+    fn fill(&self, values: &[(&str, String)]) -> String {
+        let mut text =
+            String::with_capacity(self.end.len() + self.pieces.iter().map(|(l, _)| l.len() + 40).sum::<usize>());
+        for (literal, gap) in &self.pieces {
+            let (_, value) = values
+                .iter()
+                .find(|(name, _)| name == gap)
+                .expect("there is a value for each gap");
+            text.push_str(literal);
+            text.push_str(value);
+        }
+        text.push_str(&self.end);
+        text
+    }
 }
 
 #[cfg(test)]
@@ -229,6 +282,13 @@ mod tests {
             (text("namespace"), text("name"))
         };
         assert!(pods.is_sorted_by_key(key));
+        let namespaces = all("/api/v1/namespaces");
+        let exists = |pod: &Value| {
+            namespaces
+                .iter()
+                .any(|n| n["metadata"]["name"] == pod["metadata"]["namespace"])
+        };
+        assert!(pods.iter().all(exists));
         assert_eq!(pods.last().unwrap()["metadata"]["namespace"], "team-49");
     }
 

@@ -288,7 +288,7 @@ async fn of_generated_objects_only_those_of_the_page_are_made() {
     let server = ApiServer::start(
         Objects::new().generate("v1", "Pod", Scope::Namespaced, 1_000_000, move |n| {
             counter.fetch_add(1, Ordering::Relaxed);
-            pod("a", &format!("pod-{n:07}"))
+            pod("a", &format!("pod-{n:07}")).to_string()
         }),
     );
     let api: Api<Pod> = Api::all(client(&server));

@@ -71,7 +71,7 @@ pub(super) enum Items {
     /// The n-th object is made when it is asked for, and not kept.
     Generated {
         count: usize,
-        make: Arc<dyn Fn(usize) -> Value + Send + Sync>,
+        make: Arc<dyn Fn(usize) -> String + Send + Sync>,
     },
 }
 
@@ -86,7 +86,17 @@ impl Items {
     pub(super) fn get(&self, index: usize) -> Cow<'_, Value> {
         match self {
             Self::Stored(items) => Cow::Borrowed(&items[index]),
-            Self::Generated { make, .. } => Cow::Owned(make(index)),
+            Self::Generated { make, .. } => {
+                Cow::Owned(serde_json::from_str(&make(index)).expect("generated objects are JSON"))
+            }
+        }
+    }
+
+    /// The object as JSON text.
+    pub(super) fn text(&self, index: usize) -> String {
+        match self {
+            Self::Stored(items) => items[index].to_string(),
+            Self::Generated { make, .. } => make(index),
         }
     }
 
@@ -284,7 +294,7 @@ impl Objects {
         }
     }
 
-    /// Serves `count` objects of which the n-th is `make(n)`, made anew whenever it is asked for.
+    /// Serves `count` objects of which the n-th is the JSON text `make(n)`, made anew whenever it is asked for.
     ///
     /// `make` gives the same object for the same number every time, and names that differ.
     #[must_use]
@@ -294,7 +304,7 @@ impl Objects {
         kind: &str,
         scope: Scope,
         count: usize,
-        make: impl Fn(usize) -> Value + Send + Sync + 'static,
+        make: impl Fn(usize) -> String + Send + Sync + 'static,
     ) -> Self {
         let path = format!("{}/{}", group_version_path(api_version), plural(kind));
         let items = Items::Generated {

@@ -124,11 +124,11 @@ fn write(collection: Arc<Collection>, indexes: Vec<usize>, head: String, metadat
             if written > 0 {
                 chunk.push(',');
             }
-            let item = collection.items.get(indexes[written]);
+            let index = indexes[written];
             let text = if metadata_only {
-                partial_metadata(&item).to_string()
+                partial_metadata(&collection.items.get(index)).to_string()
             } else {
-                item.to_string()
+                collection.items.text(index)
             };
             chunk.push_str(&text);
             written += 1;

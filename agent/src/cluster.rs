@@ -18,10 +18,12 @@
 //! `namespaces.rs` is the smallest example, `nodes.rs` one with a reduction of its own.
 
 mod blocks;
+mod cilium;
 mod config_map;
 mod control_plane;
 mod failure;
 mod kube_proxy;
+mod load_balancers;
 mod namespaces;
 mod nodes;
 mod object;
@@ -132,31 +134,51 @@ pub async fn read_cluster(client: kube::Client, name: impl Into<String>, options
         Fact::known(version, Source::read("/version", "gitVersion"))
     });
     facts.served_apis = served.map_or_else(Fact::Unknown, |served| Fact::known(served, Source::read("/apis", "")));
-    let (pods, workloads, services, namespaces, nodes, service_cidrs, kubeadm, openshift_network) = tokio::join!(
+    // The long lists of pods and endpoints run side by side; what needs both comes after.
+    let workloads_and_cilium = async {
+        let workloads = Workloads::read(&reader).await;
+        let cilium = Box::pin(cilium::gather(&reader, &workloads)).await;
+        (workloads, cilium)
+    };
+    let node_configs_and_nodes = async {
+        let node_configs = cilium::node_configs(&reader).await;
+        let nodes = nodes::read(&reader, &cilium::selector_keys(&node_configs)).await;
+        (node_configs, nodes)
+    };
+    let (pods, (workloads, cilium), (node_configs, nodes), namespaces);
+    (
+        pods,
+        (workloads, cilium),
+        (node_configs, nodes),
+        namespaces,
+        facts.services,
+        facts.service_cidrs,
+        facts.control_plane.kubeadm,
+        facts.control_plane.openshift_network,
+        facts.load_balancer_pools,
+    ) = tokio::join!(
         pods::read(&reader),
-        Workloads::read(&reader),
-        services::read(&reader),
+        workloads_and_cilium,
+        node_configs_and_nodes,
         namespaces::read(&reader),
-        nodes::read(&reader, &[]),
+        services::read(&reader),
         service_cidrs::read(&reader),
         control_plane::kubeadm(&reader),
         control_plane::openshift_network(&reader),
+        load_balancers::read(&reader),
     );
+    facts.kube_proxy = kube_proxy::read(&reader, &workloads, &pods).await;
     facts.uid = namespaces.uid;
     facts.namespaces = namespaces.namespaces;
     facts.nodes = nodes;
-    facts.services = services;
     facts.workloads = workloads.fact();
-    facts.cni.plugins = plugins::read(&workloads, Vec::new());
-    facts.kube_proxy = kube_proxy::read(&reader, &workloads, &pods).await;
+    facts.cni.plugins = plugins::read(&workloads, cilium.trace(&facts.served_apis).into_iter().collect());
+    facts.cilium = cilium.into_fact(node_configs, &facts.nodes, &pods);
     (
         facts.pods,
         facts.control_plane.api_server_flags,
         facts.control_plane.controller_manager_flags,
-    ) = pods::facts(&pods);
-    facts.service_cidrs = service_cidrs;
-    facts.control_plane.kubeadm = kubeadm;
-    facts.control_plane.openshift_network = openshift_network;
+    ) = pods::facts(&pods, pods::are_the_range(&facts));
     finish(facts, &reader, &options)
 }
 

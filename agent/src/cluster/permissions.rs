@@ -103,10 +103,50 @@ resources! {
     SERVICE_CIDRS: "networking.k8s.io" ["v1", "v1beta1"], "servicecidrs", [List],
         "The ranges Services get their addresses from."
         => ["ServiceCIDRs"];
+    CILIUM_NODES: "cilium.io" ["v2"], "ciliumnodes", [List],
+        "The pod ranges, addresses and public keys of Cilium's nodes."
+        => ["CiliumNodes"];
+    CILIUM_NODE_CONFIGS: "cilium.io" ["v2", "v2alpha1"], "ciliumnodeconfigs", [List],
+        "Settings of Cilium that some nodes override."
+        => ["CiliumNodeConfigs"];
+    CILIUM_POD_IP_POOLS: "cilium.io" ["v2", "v2alpha1"], "ciliumpodippools", [List],
+        "Pod ranges of Cilium's multi-pool IPAM."
+        => ["CiliumPodIPPools"];
+    CILIUM_IDENTITIES: "cilium.io" ["v2"], "ciliumidentities", [List],
+        "Whether identities lie in the range of the cluster's id."
+        => ["CiliumIdentities"];
+    CILIUM_ENDPOINTS: "cilium.io" ["v2"], "ciliumendpoints", [List],
+        "Whether pods really have addresses of the ranges found."
+        => ["CiliumEndpoints"];
+    CILIUM_ENDPOINT_SLICES: "cilium.io" ["v2alpha1"], "ciliumendpointslices", [List],
+        "The same where endpoints are kept in slices."
+        => ["CiliumEndpoints"];
+    CILIUM_POLICIES: "cilium.io" ["v2"], "ciliumnetworkpolicies", [List],
+        "Whether a policy asks for mutual authentication, where that is on."
+        => ["Cilium policies"];
+    CILIUM_CLUSTERWIDE_POLICIES: "cilium.io" ["v2"], "ciliumclusterwidenetworkpolicies", [List],
+        "The same for policies of the whole cluster."
+        => ["Cilium policies"];
+    CILIUM_LOAD_BALANCER_POOLS: "cilium.io" ["v2", "v2alpha1"], "ciliumloadbalancerippools", [List],
+        "Load-balancer addresses that Cilium hands out."
+        => ["load-balancer pools"];
+    METALLB_POOLS: "metallb.io" ["v1beta1"], "ipaddresspools", [List],
+        "Load-balancer addresses that MetalLB hands out."
+        => ["load-balancer pools"];
     OPENSHIFT_NETWORKS: "config.openshift.io" ["v1"], "networks", [Get],
         "OpenShift's own statement of pod and Service ranges."
         => ["OpenShift network"];
 }
+
+/// Secrets, by name and only with `--read-secrets`: so they are no part of [`RESOURCES`].
+pub static SECRETS: Resource = Resource {
+    group: "",
+    versions: &["v1"],
+    plural: "secrets",
+    verbs: &[Get],
+    why: "Fingerprints of certificates and ids of keys.",
+    facts: &["mesh Secrets"],
+};
 
 /// The names of the Secrets that are read with `--read-secrets`, and only then.
 pub const SECRET_NAMES: &[&str] = &[
@@ -125,6 +165,8 @@ pub const SECRET_NAMES: &[&str] = &[
 pub fn facts_of(group: &str, plural: &str) -> &'static [&'static str] {
     RESOURCES
         .iter()
+        .copied()
+        .chain([&SECRETS])
         .find(|resource| resource.group == group && resource.plural == plural)
         .map_or(&[], |resource| resource.facts)
 }

@@ -109,7 +109,7 @@ mod tests {
         for name in ["cilium", "anetd"] {
             let found = daemon_set(name, "cilium-agent", "quay.io/cilium/cilium:v1.18.2@sha256:00", 3);
             let envoy = daemon_set("cilium-envoy", "cilium-envoy", "quay.io/cilium/cilium-envoy:v1.34.4", 3);
-            assert_eq!(plugins(vec![found, envoy], Vec::new()), [cilium.clone()]);
+            assert_eq!(plugins(vec![found, envoy], Vec::new()), std::slice::from_ref(&cilium));
         }
     }
 

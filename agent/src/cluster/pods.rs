@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use prejoin_checks::cidr::Cidr;
+use prejoin_checks::facts::ClusterFacts;
+use prejoin_checks::facts::cni::{Plugin, PluginKind};
 use prejoin_checks::facts::kubernetes::{Container, HostPort, PodAddresses};
 use prejoin_checks::facts::provenance::{Fact, Known, Source, Unknown};
 use serde::Deserialize;
@@ -141,11 +144,7 @@ impl Pods {
             self.count_agent(&metadata, &spec);
         }
         for port in spec.containers.iter().flat_map(|container| &container.ports) {
-            let on_node = if spec.host_network {
-                port.container_port
-            } else {
-                port.host_port
-            };
+            let on_node = if spec.host_network { port.number } else { port.on_host };
             if MESH_PORTS.contains(&on_node) && !is_cilium {
                 self.host_ports.push(HostPort {
                     node: spec.node_name.clone(),
@@ -212,8 +211,8 @@ impl Pods {
         }
     }
 
-    /// The addresses as the fact.
-    pub(crate) fn fact(&self) -> PodAddresses {
+    /// The addresses as the fact, with every single one of them if `exactly`.
+    fn fact(&self, exactly: bool) -> PodAddresses {
         let blocks: Blocks = self
             .addresses
             .iter()
@@ -225,23 +224,47 @@ impl Pods {
             running: self.running,
             host_network: self.host_network,
             pods: blocks.into_vec(),
-            addresses: Vec::new(),
+            addresses: if exactly {
+                let hosts: Vec<Cidr> = self.addresses.iter().map(|(address, _)| Cidr::host(*address)).collect();
+                Cidr::aggregate(&hosts)
+            } else {
+                Vec::new()
+            },
             host_ports,
         }
     }
 }
 
+/// Whether nothing hands out blocks, so that the pods' own addresses are the pod range.
+pub(crate) fn are_the_range(facts: &ClusterFacts) -> bool {
+    const WITHOUT_BLOCKS: [&str; 5] = ["eni", "azure", "alibabacloud", "crd", "delegated-plugin"];
+    let config = facts.cilium.ok().and_then(|cilium| cilium.config.ok());
+    if let Some(config) = config {
+        let setting = |key: &str| config.get(key).map(String::as_str);
+        let chained = setting("cni-chaining-mode").is_some_and(|mode| !["", "none", "portmap"].contains(&mode));
+        return chained || setting("ipam").is_some_and(|ipam| WITHOUT_BLOCKS.contains(&ipam));
+    }
+    let vpc = |plugin: &Plugin| {
+        matches!(
+            plugin.kind,
+            PluginKind::AwsVpc | PluginKind::AzureCni | PluginKind::GkeNetd
+        )
+    };
+    facts
+        .cni
+        .plugins
+        .ok()
+        .is_some_and(|plugins| plugins.iter().any(|plugin| plugin.running && vpc(plugin)))
+}
+
+/// Flags without their dashes.
+type Flags = BTreeMap<String, String>;
+
 /// The facts that come from pods alone: addresses, flags of kube-apiserver and of kube-controller-manager.
-pub(crate) fn facts(
-    pods: &Result<Pods, Unknown>,
-) -> (
-    Fact<PodAddresses>,
-    Fact<BTreeMap<String, String>>,
-    Fact<BTreeMap<String, String>>,
-) {
+pub(crate) fn facts(pods: &Result<Pods, Unknown>, exactly: bool) -> (Fact<PodAddresses>, Fact<Flags>, Fact<Flags>) {
     match pods {
         Ok(pods) => (
-            Fact::known(pods.fact(), Source::read("Pods", "status.podIPs")),
+            Fact::known(pods.fact(exactly), Source::read("Pods", "status.podIPs")),
             flags(pods.api_server.as_ref(), "kube-apiserver", API_SERVER_FLAGS),
             flags(
                 pods.controller_manager.as_ref(),
@@ -257,7 +280,7 @@ pub(crate) fn facts(
     }
 }
 
-fn flags(component: Option<&Component>, name: &str, wanted: &[&str]) -> Fact<BTreeMap<String, String>> {
+fn flags(component: Option<&Component>, name: &str, wanted: &[&str]) -> Fact<Flags> {
     let read = || {
         let component = component
             .ok_or_else(|| Unknown::not_found(format!("no pod of kube-system is labelled component={name}")))?;
@@ -298,9 +321,17 @@ mod tests {
             pod("b", "10.0.1.9", "Running"),
             pod("done", "10.0.3.1", "Succeeded"),
         ])
-        .fact();
+        .fact(false);
         assert_eq!((pods.running, pods.host_network, pods.pods.len()), (2, 0, 2));
         assert_eq!((pods.pods[0].count, pods.pods[0].example.as_str()), (2, "shop/a"));
+    }
+
+    #[test]
+    fn single_addresses_are_kept_only_where_they_are_the_range() {
+        let pods = pods(&[pod("a", "10.0.1.6", "Running"), pod("b", "10.0.1.7", "Running")]);
+        assert!(pods.fact(false).addresses.is_empty());
+        let exact: Vec<_> = pods.fact(true).addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(exact, ["10.0.1.6/31", "fd00::1/128"]);
     }
 
     #[test]
@@ -312,7 +343,7 @@ mod tests {
         let mut proxy = pod("lb", "10.0.1.8", "Running");
         proxy["spec"]["containers"][0]["ports"] =
             serde_json::json!([{"containerPort": 4500}, {"containerPort": 1, "hostPort": 8472}]);
-        let pods = pods(&[gateway, proxy]).fact();
+        let pods = pods(&[gateway, proxy]).fact(false);
         assert_eq!((pods.running, pods.host_network), (2, 1));
         let ports: Vec<_> = pods
             .host_ports
@@ -338,7 +369,7 @@ mod tests {
                 "status": {"phase": "Running"},
             }),
         ]);
-        let (_, api_server, controller_manager) = facts(&Ok(pods));
+        let (_, api_server, controller_manager) = facts(&Ok(pods), false);
         let flags = api_server.get().unwrap();
         assert_eq!(flags["service-cluster-ip-range"], "10.96.0.0/16");
         assert_eq!(flags["service-node-port-range"], "30000-32767");

@@ -64,11 +64,12 @@ pub(crate) struct Port {
     name: String,
     #[serde(default)]
     protocol: String,
-    port: u16,
-    #[serde(default)]
-    node_port: Option<u16>,
-    #[serde(default)]
-    target_port: Value,
+    #[serde(rename = "port")]
+    number: u16,
+    #[serde(default, rename = "nodePort")]
+    on_node: Option<u16>,
+    #[serde(default, rename = "targetPort")]
+    target: Value,
     #[serde(default)]
     app_protocol: Option<String>,
 }
@@ -182,9 +183,9 @@ impl Port {
             } else {
                 self.protocol
             },
-            port: self.port,
-            node_port: self.node_port.filter(|port| *port != 0),
-            target_port: match self.target_port {
+            port: self.number,
+            node_port: self.on_node.filter(|port| *port != 0),
+            target_port: match self.target {
                 Value::Number(number) => number.to_string(),
                 Value::String(name) => name,
                 _ => String::new(),

@@ -63,7 +63,6 @@ pub(crate) struct Workloads {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
     pub(crate) workload: Workload,
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the mesh's host aliases"))]
     /// `hostAliases`: name to addresses.
     pub(crate) host_aliases: BTreeMap<String, Vec<String>>,
     #[cfg_attr(
@@ -134,11 +133,11 @@ struct EnvVar {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(crate) struct ContainerPort {
-    pub(crate) container_port: u16,
-    #[serde(default)]
-    pub(crate) host_port: u16,
+    #[serde(rename = "containerPort")]
+    pub(crate) number: u16,
+    #[serde(rename = "hostPort", default)]
+    pub(crate) on_host: u16,
     #[serde(default)]
     pub(crate) protocol: String,
 }
@@ -191,7 +190,6 @@ impl Workloads {
         both().into()
     }
 
-    #[expect(dead_code, reason = "for sources of several products")]
     /// Those of either kind that could be read.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Found> {
         self.daemon_sets.iter().chain(&self.deployments).flatten()
@@ -294,8 +292,8 @@ impl PodContainer {
             host_ports: self
                 .ports
                 .iter()
-                .filter(|port| port.host_port != 0)
-                .map(|port| format!("{}/{}", port.host_port, port.protocol()))
+                .filter(|port| port.on_host != 0)
+                .map(|port| format!("{}/{}", port.on_host, port.protocol()))
                 .collect(),
         }
     }

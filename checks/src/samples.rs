@@ -22,7 +22,7 @@ use crate::policy::{Policy, Probe};
 use crate::profile::Profile;
 use crate::report::{Finding, Report};
 
-pub use submariner::{flannel, submariner, submariner_config_mut, submariner_mut, turn_globalnet_on};
+pub use submariner::{flannel, hold_broker, submariner, submariner_config_mut, submariner_mut, turn_globalnet_on};
 
 /// The moment at which samples are judged.
 pub const NOW: &str = "2026-11-21T12:00:00Z";

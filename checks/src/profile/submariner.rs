@@ -4,10 +4,14 @@
 //! objects, and a join by `subctl` with its defaults where nothing else is said.
 //! Source of all defaults: `subctl`, `cmd/subctl/join.go` and `cmd/subctl/deploybroker.go`.
 
+pub mod discovery;
 pub mod gateways;
 pub mod id;
+pub mod release;
 #[cfg(test)]
 mod tests;
+
+use std::sync::OnceLock;
 
 use crate::addressing::Range;
 use crate::cidr::Cidr;
@@ -28,9 +32,11 @@ pub const NAT_DISCOVERY_PORT: u16 = 4490;
 /// One clusterset: what is installed, what is planned, what `subctl` does by default.
 #[derive(Debug)]
 pub struct Mesh<'a> {
+    clusters: &'a [Cluster<'a>],
     plan: &'a SubmarinerPlan,
-    broker: Result<Option<BrokerCluster<'a>>, Unknown>,
-    globalnet: Result<Known<bool>, Unknown>,
+    // Both take a walk over all clusters, which checks of one cluster that do not ask need not pay for.
+    broker: OnceLock<Result<Option<BrokerCluster<'a>>, Unknown>>,
+    globalnet: OnceLock<Result<Known<bool>, Unknown>>,
 }
 
 /// The audited cluster that holds the broker.
@@ -75,13 +81,11 @@ pub fn split(list: &str, source: &Source) -> Result<Vec<Range>, Unknown> {
 impl<'a> Mesh<'a> {
     /// The clusterset of an audit.
     pub fn of(audit: &Audit<'a>) -> Self {
-        let plan = &audit.intent.submariner;
-        let broker = broker_of(audit.clusters, plan);
-        let globalnet = broker_globalnet(audit.clusters, plan, &broker);
         Self {
-            plan,
-            broker,
-            globalnet,
+            clusters: audit.clusters,
+            plan: &audit.intent.submariner,
+            broker: OnceLock::new(),
+            globalnet: OnceLock::new(),
         }
     }
 
@@ -97,7 +101,7 @@ impl<'a> Mesh<'a> {
 
     /// The audited cluster that holds the broker, if there is one.
     pub fn broker(&self) -> Result<Option<BrokerCluster<'a>>, Unknown> {
-        self.broker.clone()
+        self.broker.get_or_init(|| broker_of(self.clusters, self.plan)).clone()
     }
 
     /// Whether `subctl` installs Submariner in clusters that have not joined, rather than Helm or GitOps.
@@ -123,7 +127,9 @@ impl<'a> Mesh<'a> {
 
     /// Whether the broker gives Globalnet to those who join.
     pub fn broker_globalnet(&self) -> Result<Known<bool>, Unknown> {
-        self.globalnet.clone()
+        self.globalnet
+            .get_or_init(|| broker_globalnet(self.clusters, self.plan, self.broker()))
+            .clone()
     }
 
     /// Whether a cluster is, or will be, in Globalnet.
@@ -134,11 +140,11 @@ impl<'a> Mesh<'a> {
             return Ok(Known::new(on, field(config, "spec.globalCIDR")));
         }
         let declared = self.cluster_plan(cluster).and_then(|plan| plan.globalnet);
-        match (declared, &self.globalnet) {
+        match (declared, self.broker_globalnet()) {
             (Some(false), _) | (Some(true), Err(_)) => {
                 Ok(Known::new(declared == Some(true), declared_for(cluster, "globalnet")))
             }
-            (_, decided) => decided.clone(),
+            (_, decided) => decided,
         }
     }
 
@@ -496,9 +502,9 @@ fn broker_of<'a>(clusters: &'a [Cluster<'a>], plan: &SubmarinerPlan) -> Result<O
 fn broker_globalnet(
     clusters: &[Cluster<'_>],
     plan: &SubmarinerPlan,
-    broker: &Result<Option<BrokerCluster<'_>>, Unknown>,
+    broker: Result<Option<BrokerCluster<'_>>, Unknown>,
 ) -> Result<Known<bool>, Unknown> {
-    if let Some(broker) = broker.clone()? {
+    if let Some(broker) = broker? {
         match broker.facts.globalnet_info.known_value() {
             Ok(info) => {
                 let source = Source::read(info.source.object.clone(), "globalnetEnabled");

@@ -81,7 +81,7 @@ pub fn flannel(name: &str, number: u8) -> ClusterFacts {
     facts
 }
 
-/// Clusters that have joined by `subctl`, healthy and connected with each other; the first holds the broker, Globalnet is off.
+/// Clusters that have joined by `subctl`, healthy and connected with each other; the broker is elsewhere, Globalnet is off.
 pub fn submariner(members: &[(&str, u8)]) -> Vec<ClusterFacts> {
     let endpoints: Vec<Endpoint> = members.iter().map(|(name, number)| endpoint(name, *number)).collect();
     let clusters: Vec<SubmarinerCluster> = members
@@ -94,14 +94,10 @@ pub fn submariner(members: &[(&str, u8)]) -> Vec<ClusterFacts> {
             global_cidr: Vec::new(),
         })
         .collect();
-    let mut sets: Vec<ClusterFacts> = members
+    members
         .iter()
         .map(|(name, number)| member(name, *number, &endpoints, &clusters))
-        .collect();
-    if let Some(first) = sets.first_mut() {
-        hold_broker(first, &endpoints, &clusters);
-    }
-    sets
+        .collect()
 }
 
 /// Submariner's facts, to change them.
@@ -156,7 +152,7 @@ fn member(name: &str, number: u8, endpoints: &[Endpoint], clusters: &[Submariner
         status_service_cidr: services,
         network_plugin: "flannel".to_owned(),
         version: "0.23.1".to_owned(),
-        broker_api_server: "172.31.1.11:6443".to_owned(),
+        broker_api_server: "172.31.0.11:6443".to_owned(),
         broker_namespace: BROKER_NAMESPACE.to_owned(),
         broker_insecure: Some(false),
         cable_driver: "libreswan".to_owned(),
@@ -218,7 +214,7 @@ fn member(name: &str, number: u8, endpoints: &[Endpoint], clusters: &[Submariner
             service_discovery: Fact::known(
                 Some(ServiceDiscovery {
                     cluster_id: name.to_owned(),
-                    broker_api_server: "172.31.1.11:6443".to_owned(),
+                    broker_api_server: "172.31.0.11:6443".to_owned(),
                     ..ServiceDiscovery::default()
                 }),
                 Source::read(format!("ServiceDiscovery {MEMBER_NAMESPACE}/service-discovery"), ""),
@@ -269,7 +265,8 @@ fn member(name: &str, number: u8, endpoints: &[Endpoint], clusters: &[Submariner
     facts
 }
 
-fn hold_broker(facts: &mut ClusterFacts, endpoints: &[Endpoint], clusters: &[SubmarinerCluster]) {
+/// Makes a member hold the broker of its clusterset, with the copies of all Clusters and Endpoints there.
+pub fn hold_broker(facts: &mut ClusterFacts) {
     let submariner = submariner_mut(facts);
     submariner.broker = Fact::known(
         Broker {
@@ -304,15 +301,18 @@ fn hold_broker(facts: &mut ClusterFacts, endpoints: &[Endpoint], clusters: &[Sub
         },
         Source::read(format!("ConfigMap {BROKER_NAMESPACE}/submariner-clustersetip-info"), ""),
     );
-    let at_broker = |namespace: &mut String| BROKER_NAMESPACE.clone_into(namespace);
-    value_mut(&mut submariner.endpoints).extend(endpoints.iter().cloned().map(|mut endpoint| {
-        at_broker(&mut endpoint.namespace);
-        endpoint
-    }));
-    value_mut(&mut submariner.clusters).extend(clusters.iter().cloned().map(|mut cluster| {
-        at_broker(&mut cluster.namespace);
-        cluster
-    }));
+    let endpoints = value_mut(&mut submariner.endpoints);
+    let mut copies = endpoints.clone();
+    for endpoint in &mut copies {
+        BROKER_NAMESPACE.clone_into(&mut endpoint.namespace);
+    }
+    endpoints.extend(copies);
+    let clusters = value_mut(&mut submariner.clusters);
+    let mut copies = clusters.clone();
+    for cluster in &mut copies {
+        BROKER_NAMESPACE.clone_into(&mut cluster.namespace);
+    }
+    clusters.extend(copies);
 }
 
 /// Turns Globalnet on for these members, with block 242.N.0.0/16 for the Nth of them, from 1.

@@ -5,7 +5,7 @@ use crate::facts::provenance::Fact;
 use crate::facts::submariner::RangeEntry;
 use crate::intent::Intent;
 use crate::profile::Profile;
-use crate::samples::{flannel, policy, submariner, submariner_mut, turn_globalnet_on, value_mut};
+use crate::samples::{flannel, hold_broker, policy, submariner, submariner_mut, turn_globalnet_on, value_mut};
 
 /// What the mesh of these clusters says.
 fn ask<T>(facts: &[ClusterFacts], plan: SubmarinerPlan, question: impl FnOnce(&Mesh<'_>, &[Cluster<'_>]) -> T) -> T {
@@ -21,6 +21,13 @@ fn ask<T>(facts: &[ClusterFacts], plan: SubmarinerPlan, question: impl FnOnce(&M
     let policy = policy(Profile::Submariner);
     let audit = Audit::new(Profile::Submariner, &clusters, &intent, &policy);
     question(&Mesh::of(&audit), &clusters)
+}
+
+/// Members of which the first holds the broker.
+fn with_broker(members: &[(&str, u8)]) -> Vec<ClusterFacts> {
+    let mut facts = submariner(members);
+    hold_broker(&mut facts[0]);
+    facts
 }
 
 fn plan(change: impl FnOnce(&mut SubmarinerPlan)) -> SubmarinerPlan {
@@ -55,7 +62,7 @@ fn with_planned_globalnet_addresses_come_from_anywhere_in_the_range() {
 
 #[test]
 fn the_brokers_config_map_outranks_plan_and_broker_object() {
-    let mut facts = submariner(&[("east", 1), ("west", 2)]);
+    let mut facts = with_broker(&[("east", 1), ("west", 2)]);
     value_mut(&mut submariner_mut(&mut facts[0]).broker).globalnet_enabled = Some(true);
     facts.push(flannel("north", 3));
     ask(&facts, plan(|plan| plan.globalnet = Some(true)), |mesh, clusters| {
@@ -70,7 +77,7 @@ fn the_brokers_config_map_outranks_plan_and_broker_object() {
 
 #[test]
 fn an_unreadable_config_map_leaves_globalnet_unknown_unless_planned() {
-    let mut facts = submariner(&[("east", 1)]);
+    let mut facts = with_broker(&[("east", 1)]);
     submariner_mut(&mut facts[0]).globalnet_info =
         Fact::unknown(Reason::Forbidden, "list configmaps in submariner-k8s-broker: forbidden");
     facts.push(flannel("north", 3));
@@ -96,7 +103,7 @@ fn members_show_what_a_broker_elsewhere_gives() {
 
 #[test]
 fn what_the_broker_noted_down_for_an_id_is_kept() {
-    let mut facts = submariner(&[("east", 1)]);
+    let mut facts = with_broker(&[("east", 1)]);
     turn_globalnet_on(&mut facts);
     value_mut(&mut submariner_mut(&mut facts[0]).globalnet_info)
         .clusters
@@ -112,8 +119,8 @@ fn what_the_broker_noted_down_for_an_id_is_kept() {
 
 #[test]
 fn two_brokers_are_ambiguous_until_one_is_named() {
-    let mut facts = submariner(&[("east", 1)]);
-    facts.extend(submariner(&[("west", 2)]));
+    let mut facts = with_broker(&[("east", 1)]);
+    facts.extend(with_broker(&[("west", 2)]));
     facts.push(flannel("north", 3));
     ask(&facts, SubmarinerPlan::default(), |mesh, clusters| {
         assert!(

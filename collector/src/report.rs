@@ -1,6 +1,15 @@
 //! Showing a report: one renderer per format. None adds a judgement of its own.
 
+mod block;
+mod evidence;
+mod headline;
 mod json;
+#[cfg(test)]
+mod samples;
+mod table;
+#[cfg(test)]
+mod tests;
+mod view;
 mod yaml;
 
 use std::borrow::Cow;
@@ -62,7 +71,8 @@ pub fn render(report: &Report, options: &RenderOptions, out: &mut dyn io::Write)
     match options.format {
         Format::Json => json::render(report, out),
         Format::Yaml => yaml::render(&*visible(report)?, out),
-        Format::Table | Format::Junit | Format::Markdown => Err(io::Error::new(
+        Format::Table => table::render(&*visible(report)?, options, out),
+        Format::Junit | Format::Markdown => Err(io::Error::new(
             io::ErrorKind::Unsupported,
             "this format is not there yet",
         )),

@@ -14,8 +14,25 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Works out the pairs from a report's findings. What one cluster does alone concerns every pair it is part of.
+    /// Works out the pairs from a report's findings. A cluster of which nothing could be read is fine with none.
     pub fn of(report: &Report, profile: Profile) -> Self {
+        let counts = |finding: &&Finding| finding.profile == profile && finding.counts();
+        let mut matrix = Self::over(report, report.findings.iter().filter(counts));
+        for (id, _) in report
+            .clusters
+            .iter()
+            .enumerate()
+            .filter(|(_, cluster)| cluster.unreachable.is_some())
+        {
+            for other in 0..matrix.size {
+                matrix.raise(id, other, Verdict::Unknown);
+            }
+        }
+        matrix
+    }
+
+    /// Works out the pairs that these findings concern. What one cluster does alone concerns every pair it is part of.
+    pub fn over<'a>(report: &Report, findings: impl IntoIterator<Item = &'a Finding>) -> Self {
         let size = report.clusters.len();
         let mut matrix = Self {
             size,
@@ -34,16 +51,16 @@ impl Matrix {
                 .collect()
         };
         let mut alone = vec![Verdict::Pass; size];
-        for finding in report
-            .findings
-            .iter()
-            .filter(|finding| finding.profile == profile && finding.counts())
-        {
+        for finding in findings {
             matrix.apply(finding, &look_up, &mut alone);
         }
-        for a in 0..size {
-            for b in a + 1..size {
-                matrix.raise(a, b, alone[a].max(alone[b]));
+        for (id, verdict) in alone
+            .into_iter()
+            .enumerate()
+            .filter(|(_, verdict)| *verdict != Verdict::Pass)
+        {
+            for other in 0..size {
+                matrix.raise(id, other, verdict);
             }
         }
         matrix

@@ -1,0 +1,481 @@
+//! What is not as it should be, worst first, then what someone answers for and what was not asked.
+
+use std::collections::BTreeMap;
+
+use prejoin_checks::report::matrix::Matrix;
+use prejoin_checks::report::{Finding, Verdict, WaivedBy};
+
+use super::layout::{Cell, Grid, NO_BREAK, Page, Tone, cell};
+use crate::report::block::{Block, blocks};
+use crate::report::evidence;
+use crate::report::view::{Cause, View, count, short_list};
+
+/// So many lines of evidence, or of further causes, are shown without `-v`.
+const LINES: usize = 10;
+/// Texts stand this far to the right under the title of their block.
+const INDENT: usize = 4;
+
+pub(super) fn write(page: &mut Page, view: &View<'_>, verbose: bool) {
+    let section = Section { view, verbose };
+    section.fails(page);
+    section.unknowns(page);
+    section.warnings(page);
+    section.waived(page);
+    section.not_asked(page);
+    if verbose {
+        section.passes(page);
+        section.skips(page);
+    }
+}
+
+struct Section<'v, 'a> {
+    view: &'v View<'a>,
+    verbose: bool,
+}
+
+impl Section<'_, '_> {
+    fn fails(&self, page: &mut Page) {
+        for block in blocks(&self.view.fails, self.verbose) {
+            page.blank();
+            match block {
+                Block::Full { causes, cause } => self.fail(page, &cause, causes),
+                Block::More(more) => more_causes(page, ("✗", Tone::Fail), &more),
+            }
+        }
+    }
+
+    fn fail(&self, page: &mut Page, cause: &Cause<'_>, causes: usize) {
+        self.titles(page, ("✗", Tone::Fail), cause, causes);
+        self.details(page, cause);
+    }
+
+    /// The titles of all checks that a cause breaks, one per line.
+    fn titles(&self, page: &mut Page, (symbol, tone): (&str, Tone), cause: &Cause<'_>, causes: usize) {
+        for (place, finding) in cause.checks().into_iter().enumerate() {
+            let about = if place == 0 {
+                self.about(cause, causes)
+            } else {
+                String::new()
+            };
+            page.title(
+                cell(format!("{symbol} {}", finding.code), tone),
+                cell(finding.title.clone(), Tone::Strong),
+                cell(about, Tone::Faint),
+            );
+        }
+    }
+
+    /// Where a cause is, as far as that is not plain: clusters, and how many pairs of many.
+    fn about(&self, cause: &Cause<'_>, causes: usize) -> String {
+        let all = self.view.report.clusters.len();
+        let clusters = cause.clusters();
+        let mut about = Vec::new();
+        if clusters.len() < all {
+            about.push(short_list(&clusters, 4));
+        } else if all > 2 {
+            about.push(format!("all {all} clusters"));
+        }
+        about.extend(self.pairs(cause));
+        if causes > 1 {
+            about.push(format!("{causes} times"));
+        }
+        about.join(": ")
+    }
+
+    /// How many pairs of clusters a cause concerns, where there are several.
+    fn pairs(&self, cause: &Cause<'_>) -> Option<String> {
+        let matrix = Matrix::over(self.view.report, cause.findings.iter().copied());
+        let pairs = matrix.pairs() - matrix.count(Verdict::Pass);
+        (matrix.pairs() > 1).then(|| format!("{pairs} of {} pairs", matrix.pairs()))
+    }
+
+    fn details(&self, page: &mut Page, cause: &Cause<'_>) {
+        self.evidence(page, cause);
+        let mut grid = Grid::new(INDENT);
+        let mut add = |label: &str, texts: Vec<&str>| {
+            for (place, text) in texts.into_iter().enumerate() {
+                grid.row([cell(if place == 0 { label } else { "" }, Tone::Faint), text.into()]);
+            }
+        };
+        let nodes = cause.nodes();
+        if !nodes.is_empty() {
+            add(
+                "Nodes",
+                vec![&short_list(&nodes, if self.verbose { usize::MAX } else { 4 })],
+            );
+        }
+        add("Found", self.capped(cause.found()));
+        add("Want", self.capped(cause.texts(|finding| &finding.expected)));
+        add("Why", cause.texts(|finding| &finding.why));
+        add("Fix", self.capped(cause.texts(|finding| &finding.remedy)));
+        let expired = cause
+            .findings
+            .iter()
+            .find_map(|finding| finding.waiver_expired.as_ref());
+        if let Some(waiver) = expired {
+            add(
+                "Note",
+                vec![&format!(
+                    "the waiver of {} ended on {}: it counts again ({})",
+                    waiver.owner, waiver.until, waiver.reason
+                )],
+            );
+        }
+        page.grid(&grid);
+    }
+
+    fn capped<'t>(&self, mut texts: Vec<&'t str>) -> Vec<&'t str> {
+        const TEXTS: usize = 3;
+        if !self.verbose && texts.len() > TEXTS {
+            texts.truncate(TEXTS);
+            texts.push("… (all with -v or -o json)");
+        }
+        texts
+    }
+
+    fn evidence(&self, page: &mut Page, cause: &Cause<'_>) {
+        let lines = evidence::lines(&cause.evidence(), !self.verbose);
+        let shown = if self.verbose {
+            lines.len()
+        } else {
+            lines.len().min(LINES)
+        };
+        let mut columns = Grid::new(INDENT);
+        let mut compact = Grid::new(INDENT);
+        for line in &lines[..shown] {
+            let clusters = || line.clusters().into();
+            let value = || cell(line.value.clone(), Tone::Strong);
+            let faint = |text: &str| cell(text, Tone::Faint);
+            columns.row([
+                clusters(),
+                value(),
+                faint(&line.object),
+                faint(line.field),
+                faint(&line.note),
+            ]);
+            compact.row([clusters(), value(), faint(&place(line))]);
+        }
+        let fits = columns.fits(page.width());
+        page.grid(if fits { &columns } else { &compact });
+        if shown < lines.len() {
+            more(page, lines.len() - shown);
+        }
+    }
+
+    /// What could not be determined: what was missing, and which checks that cost. One missing thing is one block.
+    fn unknowns(&self, page: &mut Page) {
+        // Things that are missing for the same reason and cost the same checks are told together.
+        let mut groups: Vec<Vec<&Cause<'_>>> = Vec::new();
+        let mut places = BTreeMap::new();
+        for cause in &self.view.unknowns {
+            let codes: Vec<&str> = cause.checks().iter().map(|finding| finding.code.as_str()).collect();
+            let place = *places.entry((cause.lead().reason.as_str(), codes)).or_insert_with(|| {
+                groups.push(Vec::new());
+                groups.len() - 1
+            });
+            groups[place].push(cause);
+        }
+        for group in groups {
+            page.blank();
+            self.unknown(page, &group);
+        }
+        self.unread(page);
+    }
+
+    fn unknown(&self, page: &mut Page, group: &[&Cause<'_>]) {
+        let all = Cause {
+            findings: group.iter().flat_map(|cause| cause.findings.iter().copied()).collect(),
+        };
+        let cost = format!("{} no verdict", have(all.findings.len(), "check"));
+        page.title(
+            cell(format!("? {}", all.lead().reason), Tone::Unknown),
+            cell(cost, Tone::Strong),
+            cell(self.pairs(&all).unwrap_or_default(), Tone::Faint),
+        );
+        let mut grid = Grid::new(INDENT);
+        let shown = if self.verbose {
+            group.len()
+        } else {
+            group.len().min(LINES)
+        };
+        for cause in &group[..shown] {
+            grid.row([
+                short_list(&cause.clusters(), 3).into(),
+                cause.lead().found.clone().into(),
+            ]);
+        }
+        page.grid(&grid);
+        if shown < group.len() {
+            more(page, group.len() - shown);
+        }
+        let mut grid = Grid::new(INDENT);
+        let checks = all.checks();
+        let wanted = checks.iter().all(|finding| !finding.expected.is_empty());
+        if wanted && (self.verbose || checks.len() <= LINES) {
+            for finding in &checks {
+                grid.row([
+                    cell(finding.code.clone(), Tone::Unknown),
+                    finding.expected.clone().into(),
+                ]);
+            }
+        } else if self.verbose {
+            for finding in &checks {
+                grid.row([cell(finding.code.clone(), Tone::Unknown), finding.slug.clone().into()]);
+            }
+        } else {
+            let codes: Vec<&str> = checks.iter().map(|finding| finding.code.as_str()).collect();
+            grid.row([cell("Costs", Tone::Faint), codes.join(" ").into()]);
+        }
+        for (place, remedy) in self
+            .capped(all.texts(|finding| &finding.remedy))
+            .into_iter()
+            .enumerate()
+        {
+            grid.row([cell(if place == 0 { "Fix" } else { "" }, Tone::Faint), remedy.into()]);
+        }
+        page.grid(&grid);
+    }
+
+    /// What could not be read and no check has asked for.
+    fn unread(&self, page: &mut Page) {
+        let told: Vec<&str> = self.view.unknowns.iter().flat_map(Cause::found).collect();
+        let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for cluster in &self.view.report.clusters {
+            for what in cluster.unreachable.iter().chain(&cluster.missing) {
+                if !told.iter().any(|told| told.contains(what.as_str())) {
+                    let clusters = missing.entry(what).or_default();
+                    clusters.push(&cluster.name);
+                    clusters.dedup();
+                }
+            }
+        }
+        if missing.is_empty() {
+            return;
+        }
+        page.blank();
+        page.line(
+            0,
+            [cell("? not read", Tone::Unknown), "what else could not be read".into()],
+        );
+        let mut grid = Grid::new(INDENT);
+        let shown = if self.verbose { missing.len() } else { LINES };
+        for (what, clusters) in missing.iter().take(shown) {
+            grid.row([short_list(clusters, 3).into(), (*what).into()]);
+        }
+        page.grid(&grid);
+        if missing.len() > shown {
+            more(page, missing.len() - shown);
+        }
+    }
+
+    fn warnings(&self, page: &mut Page) {
+        page.blank();
+        if self.verbose {
+            for cause in &self.view.warnings {
+                page.blank();
+                self.titles(page, ("!", Tone::Warn), cause, 1);
+                self.details(page, cause);
+            }
+            return;
+        }
+        let mut by_code: Vec<Vec<&Cause<'_>>> = Vec::new();
+        for cause in &self.view.warnings {
+            match by_code
+                .iter_mut()
+                .find(|group| group[0].lead().code == cause.lead().code)
+            {
+                Some(group) => group.push(cause),
+                None => by_code.push(vec![cause]),
+            }
+        }
+        let mut grid = Grid::new(0);
+        for group in by_code {
+            let lead = group[0].lead();
+            let mut text = lead.title.clone();
+            if let [one] = group.as_slice() {
+                if !one.lead().found.is_empty() {
+                    text = format!("{text}: {}", one.lead().found);
+                }
+            } else {
+                text = format!("{text}, {} times", group.len());
+            }
+            let all = Cause {
+                findings: group.iter().flat_map(|cause| cause.findings.iter().copied()).collect(),
+            };
+            let mut notes = vec![self.about(&all, 1)];
+            notes.extend(
+                self.view
+                    .fails_for(&lead.cause)
+                    .map(|code| format!("same cause as {code}")),
+            );
+            notes.extend(
+                lead.waiver_expired
+                    .as_ref()
+                    .map(|waiver| format!("waiver of {} ended on {}", waiver.owner, waiver.until)),
+            );
+            notes.retain(|note| !note.is_empty());
+            grid.row([cell(format!("! {}", lead.code), Tone::Warn), noted(text, &notes)]);
+        }
+        page.grid(&grid);
+    }
+
+    fn waived(&self, page: &mut Page) {
+        page.blank();
+        let mut grid = Grid::new(0);
+        let mut told: Vec<(&str, &WaivedBy, Vec<&Finding>)> = Vec::new();
+        for finding in self.view.waived() {
+            let Some(waiver) = &finding.waived_by else { continue };
+            match told
+                .iter_mut()
+                .find(|(code, by, _)| *code == finding.code && *by == waiver)
+            {
+                Some((_, _, findings)) => findings.push(finding),
+                None => told.push((&finding.code, waiver, vec![finding])),
+            }
+        }
+        for (code, waiver, findings) in told {
+            let cause = Cause { findings };
+            let lead = cause.lead();
+            let text = format!(
+                "{}: waived by {} until {}, {}",
+                lead.title, waiver.owner, waiver.until, waiver.reason
+            );
+            let notes: Vec<String> = [self.about(&cause, 1)]
+                .into_iter()
+                .filter(|note| !note.is_empty())
+                .collect();
+            grid.row([cell(format!("~ {code}"), Tone::Faint), noted(text, &notes)]);
+        }
+        page.grid(&grid);
+    }
+
+    /// What the user chose not to ask, and what would ask for it.
+    fn not_asked(&self, page: &mut Page) {
+        let mut by_detail: Vec<(&str, Vec<&str>)> = Vec::new();
+        for finding in self.view.not_asked() {
+            match by_detail.iter_mut().find(|(detail, _)| *detail == finding.found) {
+                Some((_, codes)) => codes.push(&finding.code),
+                None => by_detail.push((&finding.found, vec![&finding.code])),
+            }
+        }
+        page.blank();
+        let mut grid = Grid::new(0);
+        for (place, (detail, mut codes)) in by_detail.into_iter().enumerate() {
+            codes.dedup();
+            let codes = if self.verbose {
+                codes.join(", ")
+            } else {
+                short_list(&codes, 4)
+            };
+            let head = if place == 0 { "- not asked" } else { "" };
+            grid.row([cell(head, Tone::Faint), format!("{detail}: {codes}").into()]);
+        }
+        page.grid(&grid);
+    }
+
+    fn passes(&self, page: &mut Page) {
+        page.blank();
+        let mut grid = Grid::new(0);
+        for finding in self
+            .view
+            .findings
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Pass)
+        {
+            let mut text = format!("{}: {}", finding.slug, short_list(&finding.subject.clusters, 3));
+            if !finding.found.is_empty() {
+                text = format!("{}: {}", finding.slug, finding.found);
+            }
+            grid.row([cell(format!("✓ {}", finding.code), Tone::Pass), text.into()]);
+            let evidence: Vec<_> = finding.evidence.iter().collect();
+            for line in evidence::lines(&evidence, true).into_iter().take(LINES) {
+                let place = place(&line);
+                let words = [line.clusters(), line.value, place];
+                let words: Vec<&str> = words
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|word| !word.is_empty())
+                    .collect();
+                grid.row([Cell::default(), cell(words.join("  "), Tone::Faint)]);
+            }
+        }
+        page.grid(&grid);
+    }
+
+    fn skips(&self, page: &mut Page) {
+        page.blank();
+        let mut grid = Grid::new(0);
+        let skipped = self
+            .view
+            .findings
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Skip && !finding.is_not_asked());
+        for finding in skipped {
+            let clusters = short_list(&finding.subject.clusters, 3);
+            grid.row([
+                cell(format!("- {}", finding.code), Tone::Faint),
+                format!("{}: {}: {} ({clusters})", finding.slug, finding.reason, finding.found).into(),
+            ]);
+        }
+        page.grid(&grid);
+    }
+}
+
+fn noted(text: String, notes: &[String]) -> Cell {
+    if notes.is_empty() {
+        text.into()
+    } else {
+        format!("{text} ({})", notes.join("; ")).into()
+    }
+}
+
+/// Further causes of one check: where, and what was found.
+fn more_causes(page: &mut Page, (symbol, tone): (&str, Tone), causes: &[Cause<'_>]) {
+    let lead = causes[0].lead();
+    page.line(
+        0,
+        [
+            cell(format!("{symbol} {}", lead.code), tone),
+            cell(
+                format!(
+                    "{}: {} more {}",
+                    lead.title,
+                    causes.len(),
+                    if causes.len() == 1 { "cause" } else { "causes" }
+                ),
+                Tone::Strong,
+            ),
+        ],
+    );
+    let mut grid = Grid::new(INDENT);
+    for cause in causes.iter().take(LINES) {
+        grid.row([
+            short_list(&cause.clusters(), 3).into(),
+            cause.lead().found.clone().into(),
+        ]);
+    }
+    page.grid(&grid);
+    if causes.len() > LINES {
+        more(page, causes.len() - LINES);
+    }
+}
+
+/// Where a value was read, as one text; what stands behind it is not broken.
+fn place(line: &evidence::Line<'_>) -> String {
+    let note = line.note.replace(' ', &NO_BREAK.to_string());
+    let parts = [line.object.as_str(), line.field, &note];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("  ")
+}
+
+/// `1 check has`, `3 checks have`.
+fn have(number: usize, thing: &str) -> String {
+    format!("{} {}", count(number, thing), if number == 1 { "has" } else { "have" })
+}
+
+fn more(page: &mut Page, number: usize) {
+    page.line(
+        INDENT,
+        [cell(format!("… and {number} more (-v or -o json)"), Tone::Faint)],
+    );
+}

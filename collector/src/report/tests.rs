@@ -1,0 +1,168 @@
+//! Golden output of every renderer, and what must hold for any report.
+//!
+//! The recorded output is in `snapshots/`. `INSTA_UPDATE=always cargo test` records anew; read the difference before committing it.
+
+use prejoin_checks::report::{Report, Verdict};
+use unicode_width::UnicodeWidthStr;
+
+use super::{Format, RenderOptions, render, samples};
+use crate::text::is_hidden;
+
+fn options(format: Format, width: usize) -> RenderOptions {
+    RenderOptions {
+        format,
+        width,
+        command: Some("prejoin check east.json west.json".to_owned()),
+        ..RenderOptions::default()
+    }
+}
+
+fn rendered(report: &Report, options: &RenderOptions) -> String {
+    let mut out = Vec::new();
+    render(report, options, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn golden(name: &str, report: &Report, options: &RenderOptions) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.set_snapshot_path("snapshots");
+    settings.bind(|| insta::assert_snapshot!(name, rendered(report, options)));
+}
+
+#[test]
+fn tables() {
+    for (name, report) in samples::all() {
+        for width in [80, 120] {
+            golden(
+                &format!("table-{width}-{name}"),
+                &report,
+                &options(Format::Table, width),
+            );
+        }
+    }
+}
+
+#[test]
+fn tables_in_full() {
+    for name in ["three-causes", "forbidden", "waived"] {
+        let options = RenderOptions {
+            verbose: true,
+            ..options(Format::Table, 80)
+        };
+        golden(&format!("table-verbose-{name}"), &samples::all()[name], &options);
+    }
+}
+
+#[test]
+fn tables_in_colour() {
+    for name in ["three-causes", "five"] {
+        let options = RenderOptions {
+            color: true,
+            ..options(Format::Table, 80)
+        };
+        golden(&format!("table-color-{name}"), &samples::all()[name], &options);
+    }
+}
+
+#[test]
+fn documents() {
+    for name in ["three-causes", "hostile"] {
+        let report = &samples::all()[name];
+        golden(&format!("json-{name}"), report, &options(Format::Json, 80));
+        golden(&format!("yaml-{name}"), report, &options(Format::Yaml, 80));
+    }
+}
+
+#[test]
+fn json_and_yaml_are_the_report_itself() {
+    for (name, report) in samples::all() {
+        let json = rendered(&report, &options(Format::Json, 80));
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report, "{name}");
+        if name != "hostile" {
+            let yaml = rendered(&report, &options(Format::Yaml, 80));
+            assert_eq!(serde_saphyr::from_str::<Report>(&yaml).unwrap(), report, "{name}");
+        }
+    }
+}
+
+#[test]
+fn no_table_is_wider_than_the_terminal() {
+    let mut reports = samples::all();
+    reports.insert("many", samples::many(60));
+    for (name, report) in &reports {
+        for width in [40, 41, 57, 80, 100, 139, 140, 500] {
+            for verbose in [false, true] {
+                let options = RenderOptions {
+                    verbose,
+                    ..options(Format::Table, width)
+                };
+                for line in rendered(report, &options).lines() {
+                    assert!(line.width() <= width.min(140), "{name} at {width}: {line:?}");
+                    assert!(!line.ends_with(' '), "{name} at {width}: {line:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn colour_changes_nothing_but_colour() {
+    for (name, report) in samples::all() {
+        let colored = RenderOptions {
+            color: true,
+            ..options(Format::Table, 80)
+        };
+        let stripped = without_colour(&rendered(&report, &colored));
+        assert_eq!(stripped, rendered(&report, &options(Format::Table, 80)), "{name}");
+    }
+}
+
+/// The text without the terminal's colours.
+fn without_colour(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        rest = after.split_once('m').map_or("", |(_, after)| after);
+    }
+    plain + rest
+}
+
+#[test]
+fn nothing_hidden_is_printed_in_any_format() {
+    let report = &samples::all()["hostile"];
+    for format in [Format::Table, Format::Json, Format::Yaml] {
+        for verbose in [false, true] {
+            let text = rendered(
+                report,
+                &RenderOptions {
+                    verbose,
+                    ..options(format, 80)
+                },
+            );
+            assert!(!text.replace('\n', "").contains(is_hidden), "{format:?}");
+        }
+    }
+}
+
+#[test]
+fn hundreds_of_clusters_make_a_page_and_not_a_book() {
+    let report = samples::many(511);
+    let text = rendered(&report, &options(Format::Table, 80));
+    assert!(text.starts_with("FAIL"), "{text}");
+    assert!(text.lines().count() < 120, "{text}");
+    golden("table-80-many", &report, &options(Format::Table, 80));
+}
+
+#[test]
+fn every_complaint_of_every_sample_is_named() {
+    for (name, report) in samples::all() {
+        let text = rendered(&report, &options(Format::Table, 80));
+        for finding in report.findings.iter().filter(|finding| finding.counts()) {
+            assert!(text.contains(&finding.code), "{name} lacks {}", finding.code);
+        }
+        assert_eq!(text.starts_with("PASS"), report.verdict == Verdict::Pass, "{name}");
+    }
+}

@@ -119,7 +119,11 @@ pub fn connect(config: kube::Config) -> Result<kube::Client, Unknown> {
 ///
 /// `client` should come from a configuration that [`configure`] has set up.
 pub async fn read_cluster(client: kube::Client, name: impl Into<String>, options: ReadOptions) -> ClusterFacts {
-    let name = name.into();
+    // So many sources at once make a large future: callers that hold many clusters get a small one.
+    Box::pin(read(client, name.into(), options)).await
+}
+
+async fn read(client: kube::Client, name: String, options: ReadOptions) -> ClusterFacts {
     let reader = Reader::new(client, &options);
     let (version, served) = tokio::join!(reader.version(), reader.served_apis());
     if let (Err(version), Err(served)) = (&version, &served)

@@ -80,7 +80,7 @@ fn refusal(status: StatusCode, message: &str) -> (Reason, String) {
         StatusCode::NOT_FOUND => (Reason::NotFound, "not found".to_owned()),
         StatusCode::TOO_MANY_REQUESTS => (
             Reason::ServerError,
-            "429: the server asked to come back later, several times".to_owned(),
+            "429: too many requests, asked again in vain or told to wait too long".to_owned(),
         ),
         _ if message.is_empty() => (Reason::ServerError, status.to_string()),
         _ => (Reason::ServerError, format!("{}: {message}", status.as_u16())),

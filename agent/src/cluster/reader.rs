@@ -18,6 +18,9 @@ use super::permissions::{CONFIG_MAPS, Resource, Verb};
 use super::transport::Transport;
 use super::{Progress, ReadOptions};
 
+/// A list with more objects is taken for endless: Kubernetes itself is built for 150,000 pods.
+const MAX_OBJECTS: u64 = 2_000_000;
+
 /// Something that is asked for once, by whoever needs it first.
 type Once<T> = OnceCell<Result<T, Unknown>>;
 
@@ -307,11 +310,8 @@ impl<'a> Reader<'a> {
             let Some(next) = next else {
                 return Ok((kept, tally));
             };
-            if next == token {
-                return Err((
-                    Failure::Garbled("the same page comes again and again".to_owned()),
-                    tally.objects,
-                ));
+            if next == token || tally.objects > MAX_OBJECTS {
+                return Err((Failure::Garbled("the list has no end".to_owned()), tally.objects));
             }
             token = next;
             self.transport.extend();

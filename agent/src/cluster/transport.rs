@@ -21,8 +21,6 @@ const MAX_ERROR_BYTES: usize = 64 << 10;
 const ATTEMPTS: u32 = 3;
 /// Waiting before the first repetition; four times that before the next.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// A server's wish to come back later is followed up to this.
-const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Requests under way at a time to one server.
 const CONCURRENT_REQUESTS: usize = 6;
 /// A cluster that keeps answering may take this many times its timeout.
@@ -74,7 +72,8 @@ impl Transport {
                 Ok(body) => return Ok(body),
                 Err(failed) => failed,
             };
-            let wait = wish.map_or(pause, |wish| wish.min(MAX_PAUSE));
+            // A wish for longer than there is time for ends the matter: asking sooner would only add to the load.
+            let wait = wish.unwrap_or(pause);
             if attempt == ATTEMPTS || !failure.is_passing() || Instant::now() + wait >= self.deadline() {
                 return Err(failure);
             }

@@ -1,9 +1,12 @@
 //! Showing a report: one renderer per format. None adds a judgement of its own.
 
 mod block;
+mod classes;
 mod evidence;
 mod headline;
 mod json;
+mod junit;
+mod markdown;
 #[cfg(test)]
 mod samples;
 mod table;
@@ -72,10 +75,8 @@ pub fn render(report: &Report, options: &RenderOptions, out: &mut dyn io::Write)
         Format::Json => json::render(report, out),
         Format::Yaml => yaml::render(&*visible(report)?, out),
         Format::Table => table::render(&*visible(report)?, options, out),
-        Format::Junit | Format::Markdown => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "this format is not there yet",
-        )),
+        Format::Junit => junit::render(&*visible(report)?, options, out),
+        Format::Markdown => markdown::render(&*visible(report)?, options, out),
     }
 }
 

@@ -105,7 +105,7 @@ fn folded<'a>(group: &[&'a Evidence]) -> Line<'a> {
     };
     Line {
         value,
-        object: format!("{} {}s", group.len(), kind(&first.source.object)),
+        object: format!("{}s ({})", kind(&first.source.object), group.len()),
         ..single(first)
     }
 }
@@ -153,7 +153,7 @@ mod tests {
             .collect();
         assert_eq!(
             shown(&evidence, true),
-            [row("east", "10.10.0.0/24 … 10.10.23.0/24 (24)", "24 CiliumNodes")]
+            [row("east", "10.10.0.0/24 … 10.10.23.0/24 (24)", "CiliumNodes (24)")]
         );
         assert_eq!(shown(&evidence, false).len(), 24);
         assert_eq!(shown(&evidence[..4], true).len(), 4);

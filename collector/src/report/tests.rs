@@ -2,7 +2,7 @@
 //!
 //! The recorded output is in `snapshots/`. `INSTA_UPDATE=always cargo test` records anew; read the difference before committing it.
 
-use prejoin_checks::report::{Report, Verdict};
+use prejoin_checks::report::{Finding, Report, Summary, Verdict};
 use unicode_width::UnicodeWidthStr;
 
 use super::{Format, RenderOptions, render, samples};
@@ -76,6 +76,53 @@ fn documents() {
 }
 
 #[test]
+fn junit() {
+    for (name, report) in samples::all() {
+        golden(&format!("junit-{name}"), &report, &options(Format::Junit, 80));
+    }
+    let fail_on_warn = RenderOptions {
+        fail_on_warn: true,
+        ..options(Format::Junit, 80)
+    };
+    golden("junit-fail-on-warn", &samples::all()["three-causes"], &fail_on_warn);
+}
+
+#[test]
+fn what_was_not_judged_is_an_error_even_without_a_finding() {
+    let mut report = samples::all().remove("clean").unwrap();
+    report.findings.retain(Finding::is_not_asked);
+    report.summary = Summary::default();
+    (report.verdict, report.exit_code) = (Verdict::Unknown, 5);
+    let text = rendered(&report, &options(Format::Junit, 80));
+    assert!(
+        text.contains("errors=\"1\"") && text.contains("nothing was judged"),
+        "{text}"
+    );
+    let table = rendered(&report, &options(Format::Table, 80));
+    assert!(table.starts_with("UNKNOWN  not a pass"), "{table}");
+}
+
+#[test]
+fn markdown() {
+    for (name, report) in samples::all() {
+        golden(&format!("markdown-{name}"), &report, &options(Format::Markdown, 80));
+    }
+}
+
+#[test]
+fn a_comment_never_grows_beyond_what_is_taken() {
+    let text = rendered(&samples::many(511), &options(Format::Markdown, 80));
+    assert!(text.chars().count() < 65_536);
+    let mut report = samples::many(511);
+    for (number, finding) in report.findings.iter_mut().enumerate() {
+        finding.code = format!("NET{number}");
+    }
+    let text = rendered(&report, &options(Format::Markdown, 80));
+    assert!(text.chars().count() < 65_536);
+    assert!(text.contains("did not fit"), "{text}");
+}
+
+#[test]
 fn json_and_yaml_are_the_report_itself() {
     for (name, report) in samples::all() {
         let json = rendered(&report, &options(Format::Json, 80));
@@ -133,7 +180,13 @@ fn without_colour(text: &str) -> String {
 #[test]
 fn nothing_hidden_is_printed_in_any_format() {
     let report = &samples::all()["hostile"];
-    for format in [Format::Table, Format::Json, Format::Yaml] {
+    for format in [
+        Format::Table,
+        Format::Json,
+        Format::Yaml,
+        Format::Junit,
+        Format::Markdown,
+    ] {
         for verbose in [false, true] {
             let text = rendered(
                 report,

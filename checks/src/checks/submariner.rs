@@ -1,11 +1,34 @@
 //! Submariner. Codes: `SM0xx` platform and kube-proxy, `SM1xx` identity, `SM2xx` ranges and Globalnet, `SM3xx` network plugins, `SM4xx` nodes and
 //! gateways, `SM5xx` flows, `SM6xx` truth of what is advertised, `SM7xx` MCS, `SM8xx` DNS, `SM9xx` live state.
 
+pub mod broker;
+pub mod kube_proxy;
+pub mod platform;
+
 use crate::check::Check;
+use crate::facts::provenance::{Reason, Unknown};
 use crate::profile::flow::Flow;
 
 /// The subjects of this family.
-pub(crate) static CHECKS: &[&[&Check]] = &[];
+pub(crate) static CHECKS: &[&[&Check]] = &[platform::CHECKS, broker::CHECKS, kube_proxy::CHECKS];
 
 /// The flows of this profile.
 pub(crate) static FLOWS: &[&Flow] = &[];
+
+/// Names in a sentence, the first few of many: `a, b and 7 more`.
+fn some_of<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+    const SHOWN: usize = 5;
+    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    match names.len().checked_sub(SHOWN) {
+        Some(more) if more > 0 => format!("{} and {more} more", names[..SHOWN].join(", ")),
+        _ => names.join(", "),
+    }
+}
+
+/// A value that must be there if the cluster is to be judged at all: what is not there was not seen, which is no verdict.
+fn unseen(unknown: Unknown, what: &str) -> Unknown {
+    match unknown.reason {
+        Reason::NotInstalled => Unknown::not_found(format!("{what}: {}", unknown.detail)),
+        _ => unknown,
+    }
+}

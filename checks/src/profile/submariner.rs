@@ -458,7 +458,7 @@ pub fn declared_for(cluster: &Cluster<'_>, name: &str) -> Source {
 }
 
 /// Whether it is known that there is nothing to read.
-fn absent(unknown: &Unknown) -> bool {
+pub(crate) fn absent(unknown: &Unknown) -> bool {
     matches!(
         unknown.reason,
         Reason::NotFound | Reason::NotInstalled | Reason::NotDeclared

@@ -51,6 +51,7 @@ pub fn judge(facts: &[ClusterFacts], intent: &Intent, policy: &Policy) -> Report
         .collect();
     let coverage = coverage(&summaries, flows, &summary, &findings);
     let verdict = verdict(&summary, &summaries);
+    let exit_code = exit_code(verdict, &summary, &summaries, policy);
     Report {
         schema: REPORT_SCHEMA.to_owned(),
         generated_at: policy.evaluated_at,
@@ -60,7 +61,7 @@ pub fn judge(facts: &[ClusterFacts], intent: &Intent, policy: &Policy) -> Report
         summary,
         coverage,
         findings,
-        exit_code: exit_code(verdict, &summary, policy),
+        exit_code,
     }
 }
 
@@ -247,11 +248,14 @@ fn verdict(summary: &Summary, clusters: &[ClusterSummary]) -> Verdict {
     }
 }
 
-fn exit_code(verdict: Verdict, summary: &Summary, policy: &Policy) -> u8 {
+fn exit_code(verdict: Verdict, summary: &Summary, clusters: &[ClusterSummary], policy: &Policy) -> u8 {
     let nothing_judged = summary.pass + summary.warn + summary.fail + summary.waived == 0;
+    // A rule that holds where there is nothing to break it proves nothing.
+    let mut existing = clusters.iter().filter(|cluster| !cluster.planned).peekable();
+    let nothing_read = existing.peek().is_some() && existing.all(|cluster| cluster.unreachable.is_some());
     match verdict {
         Verdict::Fail => 3,
-        Verdict::Unknown if !policy.allow_unknown || nothing_judged => 5,
+        Verdict::Unknown if !policy.allow_unknown || nothing_judged || nothing_read => 5,
         _ if summary.warn > 0 && policy.fail_on_warn => 4,
         _ => 0,
     }
@@ -301,11 +305,7 @@ fn cluster_summary(cluster: &Cluster<'_>, policy: &Policy) -> ClusterSummary {
             .unwrap_or_default(),
         nodes: facts.nodes.ok().map(Vec::len),
         planned: facts.planned,
-        unreachable: facts
-            .uid
-            .why()
-            .filter(|_| !facts.planned && known == 0)
-            .map(|why| why.detail.clone()),
+        unreachable: facts.unreachable().map(|why| why.detail.clone()),
         facts: Ratio { known, wanted },
         missing,
         collected_at: facts.collected_at,

@@ -271,6 +271,16 @@ impl ClusterFacts {
         facts
     }
 
+    /// Why nothing at all was read from the cluster, if so; what its kubeconfig says of it does not count.
+    pub fn unreachable(&self) -> Option<&Unknown> {
+        const FROM_KUBECONFIG: [&str; 2] = ["API server address", "kubeconfig cluster name"];
+        let answered = self.inventory().iter().any(|(name, why)| {
+            !FROM_KUBECONFIG.contains(name)
+                && why.is_none_or(|why| matches!(why.reason, Reason::NotFound | Reason::NotInstalled))
+        });
+        self.uid.why().filter(|_| !self.planned && !answered)
+    }
+
     /// Whether an API group with this version is served, or why that is not known.
     pub fn serves(&self, group_version: &str) -> Result<bool, Unknown> {
         Ok(self.served_apis.get()?.iter().any(|served| served == group_version))

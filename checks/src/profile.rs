@@ -2,6 +2,7 @@
 
 pub mod cilium;
 pub mod flow;
+pub mod signs;
 pub mod submariner;
 
 use std::fmt;

@@ -1,4 +1,57 @@
 //! What we do about it: gathers facts from clusters, judges them, reports.
+//!
+//! ```text
+//! cli::Cli ─▶ settings::Settings ─▶ audit ─┬─ fleet, load: facts of every cluster
+//!   flags,      config::Config:            ├─ prejoin_checks::engine: the report
+//!   environment prejoin.yaml               └─ report: renderers; the exit code
+//! ```
 
+pub mod audit;
+pub mod catalogue;
+pub mod cli;
+pub mod config;
+pub mod drift;
+pub mod error;
+pub mod fleet;
+pub mod load;
+pub mod output;
 pub mod report;
+pub mod settings;
 pub mod text;
+
+use clap::CommandFactory;
+
+use cli::{Cli, Command, SchemaOf};
+use error::{Error, exit_code};
+
+/// Does what was asked for and gives the exit code.
+pub fn run(cli: &Cli) -> Result<u8, Error> {
+    match &cli.command {
+        Command::Audit(args) => audit::audit(args, cli.color),
+        Command::Check(args) => audit::check(args, cli.color),
+        Command::Facts(args) => audit::facts(args),
+        Command::Diff(args) => drift::diff(args, cli.color),
+        Command::Checks(args) => catalogue::list(args),
+        Command::Explain(args) => catalogue::explain(args, cli.color),
+        Command::Schema { document } => {
+            let schema = schema(*document);
+            output::stdout(|out| text::write_json(&schema, out))?;
+            Ok(exit_code::PASS)
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "prejoin", &mut script);
+            output::stdout(|out| out.write_all(&script))?;
+            Ok(exit_code::PASS)
+        }
+    }
+}
+
+/// The JSON Schema of a document, made from the types that read and write it.
+pub fn schema(document: SchemaOf) -> schemars::Schema {
+    match document {
+        SchemaOf::Report => schemars::schema_for!(prejoin_checks::report::Report),
+        SchemaOf::Facts => schemars::schema_for!(prejoin_checks::facts::ClusterFacts),
+        SchemaOf::Config => schemars::schema_for!(config::Config),
+    }
+}

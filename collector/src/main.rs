@@ -1,2 +1,34 @@
 //! The `prejoin` command.
-fn main() {}
+
+use std::panic;
+use std::process::ExitCode;
+
+use clap::Parser;
+use prejoin_collector::cli::Cli;
+use prejoin_collector::error::exit_code;
+use prejoin_collector::output;
+
+fn main() -> ExitCode {
+    // A check that breaks is `unknown` in the report; one line is enough to report the defect with.
+    panic::set_hook(Box::new(|defect| {
+        let place = defect.location().map(ToString::to_string).unwrap_or_default();
+        let payload = defect.payload();
+        let message = payload.downcast_ref::<String>().map(String::as_str);
+        let message = message
+            .or_else(|| payload.downcast_ref::<&str>().copied())
+            .unwrap_or_default();
+        output::say(&format!("prejoin: a defect at {place}, please report it: {message}"));
+    }));
+    // Fails only where one is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    let code = match panic::catch_unwind(|| prejoin_collector::run(&cli)) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            output::say(&format!("prejoin: {error}"));
+            error.exit_code()
+        }
+        Err(_) => exit_code::TOOL_FAILED,
+    };
+    ExitCode::from(code)
+}

@@ -20,11 +20,14 @@ use std::io;
 
 use clap::ValueEnum;
 use prejoin_checks::report::Report;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::text;
 
 /// How a report is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// For a person at a terminal.
     #[default]

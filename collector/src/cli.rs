@@ -1,0 +1,301 @@
+//! What can be typed. What it comes to, together with environment and configuration file, is worked out in
+//! [`settings`](crate::settings).
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use prejoin_checks::policy::Probe;
+use prejoin_checks::profile::Profile;
+
+use crate::config::{FailOn, Timeout};
+use crate::report::Format;
+
+/// Audits Kubernetes clusters before they are joined with Cilium ClusterMesh or Submariner.
+#[derive(Debug, Parser)]
+#[command(name = "prejoin", bin_name = "prejoin", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// When to use colours; `auto` means on a terminal, unless NO_COLOR is set.
+    #[arg(
+        long,
+        value_enum,
+        global = true,
+        env = "PREJOIN_COLOR",
+        hide_env_values = true,
+        default_value_t,
+        value_name = "WHEN"
+    )]
+    pub color: Color,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  everything asked for holds, or was done
+  1  prejoin itself failed
+  2  bad usage, configuration or input
+  3  at least one rule is broken
+  4  only warnings, with --fail-on warn
+  5  incomplete: something could not be determined (--allow-unknown to accept)
+  6  drift: `prejoin diff` found differences";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read clusters, judge them and report
+    Audit(Audit),
+    /// Write a cluster's facts file; nothing else is needed to check it elsewhere, later, offline
+    Facts(Facts),
+    /// Judge facts files; asks no cluster
+    Check(Check),
+    /// Show what changed between two facts files of one cluster, or two JSON reports
+    Diff(Diff),
+    /// List all checks
+    Checks(List),
+    /// Show what a check looks at, why, and how to fix what it finds
+    Explain(Explain),
+    /// Print the JSON Schema of a document
+    Schema {
+        /// Which document
+        #[arg(value_enum)]
+        document: SchemaOf,
+    },
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `prejoin audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Which clusters.
+    #[command(flatten)]
+    pub clusters: Clusters,
+    /// A facts file to judge beside the contexts (repeatable; `-` is standard input)
+    #[arg(long, value_name = "FILE")]
+    pub facts: Vec<PathBuf>,
+    /// What is read.
+    #[command(flatten)]
+    pub reading: Reading,
+    /// How it is judged.
+    #[command(flatten)]
+    pub judging: Judging,
+}
+
+/// `prejoin facts`.
+#[derive(Debug, Args)]
+pub struct Facts {
+    /// Which clusters.
+    #[command(flatten)]
+    pub clusters: Clusters,
+    /// What is read.
+    #[command(flatten)]
+    pub reading: Reading,
+    /// The configuration file
+    #[arg(
+        short = 'f',
+        long = "file",
+        env = "PREJOIN_CONFIG",
+        hide_env_values = true,
+        value_name = "prejoin.yaml"
+    )]
+    pub config: Option<PathBuf>,
+    /// The file to write instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `prejoin check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Facts files, JSON or YAML; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How it is judged.
+    #[command(flatten)]
+    pub judging: Judging,
+}
+
+/// `prejoin diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The earlier document
+    pub old: PathBuf,
+    /// The later document
+    pub new: PathBuf,
+    /// How the differences are written
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ListFormat,
+}
+
+/// `prejoin checks`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only the checks of this profile
+    #[arg(long, value_name = "PROFILE", value_parser = profiles())]
+    pub profile: Option<Profile>,
+    /// How the list is written
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ListFormat,
+    /// Columns to write in; the terminal's without it
+    #[arg(long, value_name = "COLUMNS", hide = true)]
+    pub width: Option<usize>,
+}
+
+/// `prejoin explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The check's code or slug, as CM301 or tunnel-protocol
+    #[arg(value_name = "CODE|SLUG")]
+    pub check: String,
+    /// How the page is written
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ListFormat,
+    /// Columns to write in; the terminal's without it
+    #[arg(long, value_name = "COLUMNS", hide = true)]
+    pub width: Option<usize>,
+}
+
+/// Clusters to ask.
+#[derive(Debug, Args)]
+pub struct Clusters {
+    /// A kubeconfig context to read (repeatable); the current one without it
+    #[arg(long, value_name = "CONTEXT")]
+    pub context: Vec<String>,
+    /// The kubeconfig; without it KUBECONFIG, then ~/.kube/config, then the pod's own service account
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// How clusters are read.
+#[derive(Debug, Args)]
+pub struct Reading {
+    /// How long one cluster may take to answer [default: 30s]
+    #[arg(long, env = "PREJOIN_TIMEOUT", hide_env_values = true, value_name = "DURATION")]
+    pub timeout: Option<Timeout>,
+    /// Read the few Secrets with certificates and keys; they are reduced to fingerprints at once
+    #[arg(long, env = "PREJOIN_READ_SECRETS", hide_env_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub read_secrets: Option<bool>,
+}
+
+/// How clusters are judged, and how that is shown.
+#[derive(Debug, Args)]
+pub struct Judging {
+    /// The configuration file
+    #[arg(
+        short = 'f',
+        long = "file",
+        env = "PREJOIN_CONFIG",
+        hide_env_values = true,
+        value_name = "prejoin.yaml"
+    )]
+    pub config: Option<PathBuf>,
+    /// What the clusters are to be joined with (repeatable); without it what they show signs of, else clustermesh
+    #[arg(long, env = "PREJOIN_PROFILE", hide_env_values = true, value_delimiter = ',', value_name = "PROFILE", value_parser = profiles())]
+    pub profile: Vec<Profile>,
+    /// Run only this check (repeatable)
+    #[arg(
+        long,
+        env = "PREJOIN_ONLY",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_name = "CODE"
+    )]
+    pub only: Vec<String>,
+    /// Do not run this check (repeatable)
+    #[arg(
+        long,
+        env = "PREJOIN_SKIP",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_name = "CODE"
+    )]
+    pub skip: Vec<String>,
+    /// How much of the required flows is to be proven [default: cover]
+    #[arg(long, env = "PREJOIN_PROBE", hide_env_values = true, value_name = "LEVEL", value_parser = probes())]
+    pub probe: Option<Probe>,
+    /// The mildest verdict that makes the command fail [default: fail]
+    #[arg(
+        long,
+        value_enum,
+        env = "PREJOIN_FAIL_ON",
+        hide_env_values = true,
+        value_name = "VERDICT"
+    )]
+    pub fail_on: Option<FailOn>,
+    /// What could not be determined leaves the exit code alone
+    #[arg(long, env = "PREJOIN_ALLOW_UNKNOWN", hide_env_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub allow_unknown: Option<bool>,
+    /// How the report is written [default: table]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        env = "PREJOIN_OUTPUT",
+        hide_env_values = true,
+        value_name = "FORMAT"
+    )]
+    pub output: Option<Format>,
+    /// Show everything, what passed included
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Columns to write in; the terminal's without it
+    #[arg(long, value_name = "COLUMNS", hide = true)]
+    pub width: Option<usize>,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How lists and pages are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// For a person.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// A document that has a JSON Schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// What an audit found (`-o json`).
+    Report,
+    /// A facts file.
+    Facts,
+    /// `prejoin.yaml`.
+    Config,
+}
+
+fn profiles() -> impl TypedValueParser<Value = Profile> {
+    PossibleValuesParser::new(Profile::ALL.map(Profile::name)).try_map(|name| name.parse::<Profile>())
+}
+
+fn probes() -> impl TypedValueParser<Value = Probe> {
+    const LEVELS: [(&str, Probe); 4] = [
+        ("none", Probe::None),
+        ("smoke", Probe::Smoke),
+        ("cover", Probe::Cover),
+        ("full", Probe::Full),
+    ];
+    PossibleValuesParser::new(LEVELS.map(|(name, _)| name)).map(|name| {
+        LEVELS
+            .into_iter()
+            .find_map(|(level, probe)| (level == name).then_some(probe))
+            .unwrap_or_default()
+    })
+}

@@ -1,0 +1,302 @@
+//! Clusters to facts: all at once, each with its own deadline, partial results kept.
+//!
+//! What the user got wrong (no such context, a file that is none, one cluster twice) ends the command before a cluster
+//! is asked. What clusters get wrong ends up in their facts, and the others are still read.
+
+mod kubeconfig;
+mod progress;
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::time::Duration;
+
+use futures::future::join_all;
+use kube::config::Kubeconfig;
+use prejoin_agent::cluster::{self, ReadOptions};
+use prejoin_checks::facts::provenance::{Reason, Unknown};
+use prejoin_checks::facts::{ClusterFacts, DeclaredRange};
+
+use crate::load::{self, LoadError};
+use crate::settings::{Cluster, Origin, Reading};
+pub use kubeconfig::KubeconfigError;
+use progress::{Line, Progress};
+
+/// Why the clusters asked for cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// A facts file cannot be used.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A kubeconfig, or a context in it, cannot be used.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    /// A file holds other clusters than the one that it is to give.
+    #[error("{file} holds {count} clusters, and none of them is called {name}")]
+    NotInFile {
+        /// The file.
+        file: String,
+        /// How many clusters it holds.
+        count: usize,
+        /// The name wanted.
+        name: String,
+    },
+    /// Two clusters go by one name.
+    #[error("two clusters are called {name}: {first} and {second}; a report needs names that differ")]
+    SameName {
+        /// The name.
+        name: String,
+        /// Where the first comes from.
+        first: String,
+        /// Where the second comes from.
+        second: String,
+    },
+    /// One cluster was given twice.
+    #[error("{first} and {second} are the same cluster: kube-system has UID {uid} in both")]
+    SameCluster {
+        /// The cluster's own identity.
+        uid: String,
+        /// Where the first comes from, with its name.
+        first: String,
+        /// Where the second comes from, with its name.
+        second: String,
+    },
+}
+
+/// Facts and where they came from, in words.
+struct Member {
+    facts: ClusterFacts,
+    from: String,
+}
+
+/// A cluster as it stands before any is asked.
+enum Pending {
+    Known(Vec<Member>),
+    Live(Box<Target>),
+}
+
+/// One cluster to ask.
+struct Target {
+    name: String,
+    access: Access,
+}
+
+/// How a cluster is reached.
+enum Access {
+    Context {
+        kubeconfig: Box<Kubeconfig>,
+        context: String,
+    },
+    InCluster,
+}
+
+/// Reads all clusters. Needs a Tokio runtime.
+pub async fn gather(
+    clusters: &[Cluster],
+    declared: &BTreeMap<String, Vec<DeclaredRange>>,
+    reading: Reading,
+) -> Result<Vec<ClusterFacts>, FleetError> {
+    let pending = prepare(clusters)?;
+    let progress = Progress::new(pending.iter().filter_map(|pending| match pending {
+        Pending::Live(target) => Some(target.name.as_str()),
+        Pending::Known(_) => None,
+    }));
+    let members = join_all(pending.into_iter().map(|pending| async {
+        match pending {
+            Pending::Known(members) => members,
+            Pending::Live(target) => {
+                let line = progress.line(&target.name);
+                let facts = Box::pin(read(*target, reading, &line)).await;
+                line.finish(&facts);
+                let from = format!("context {}", facts.name);
+                vec![Member { facts, from }]
+            }
+        }
+    }))
+    .await;
+    let mut members: Vec<Member> = members.into_iter().flatten().collect();
+    distinct_uids(&members)?;
+    for member in &mut members {
+        if let Some(ranges) = declared.get(&member.facts.name) {
+            member.facts.declared.extend(ranges.iter().cloned());
+        }
+    }
+    Ok(members.into_iter().map(|member| member.facts).collect())
+}
+
+/// Everything that can go wrong before a cluster is asked.
+fn prepare(clusters: &[Cluster]) -> Result<Vec<Pending>, FleetError> {
+    let mut kubeconfigs: HashMap<Option<&Path>, Option<Kubeconfig>> = HashMap::new();
+    let mut pending = Vec::with_capacity(clusters.len());
+    for cluster in clusters {
+        pending.push(match &cluster.origin {
+            Origin::Planned(facts) => Pending::Known(vec![Member {
+                facts: (**facts).clone(),
+                from: "planned in the configuration".to_owned(),
+            }]),
+            Origin::File(path) => Pending::Known(from_file(path, cluster.name.as_deref())?),
+            Origin::Context { context, kubeconfig } => {
+                let path = kubeconfig.as_deref();
+                let found = match kubeconfigs.entry(path) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(kubeconfig::find(path)?),
+                };
+                let access = access(found.as_ref(), context.as_deref())?;
+                let given = match &access {
+                    Access::Context { context, .. } => context.clone(),
+                    Access::InCluster => "in-cluster".to_owned(),
+                };
+                Pending::Live(Box::new(Target {
+                    name: cluster.name.clone().unwrap_or(given),
+                    access,
+                }))
+            }
+        });
+    }
+    distinct_names(&pending)?;
+    Ok(pending)
+}
+
+fn from_file(path: &Path, name: Option<&str>) -> Result<Vec<Member>, FleetError> {
+    let mut facts = load::facts(path)?;
+    if let Some(name) = name {
+        let count = facts.len();
+        if count > 1 {
+            facts.retain(|facts| facts.name == name);
+        }
+        match facts.first_mut() {
+            Some(facts) => name.clone_into(&mut facts.name),
+            None => {
+                return Err(FleetError::NotInFile {
+                    file: load::shown(path),
+                    count,
+                    name: name.to_owned(),
+                });
+            }
+        }
+    }
+    let from = load::shown(path);
+    let member = |facts| Member {
+        facts,
+        from: from.clone(),
+    };
+    Ok(facts.into_iter().map(member).collect())
+}
+
+fn access(kubeconfig: Option<&Kubeconfig>, context: Option<&str>) -> Result<Access, KubeconfigError> {
+    let Some(kubeconfig) = kubeconfig else {
+        return match context {
+            None if kubeconfig::in_cluster() => Ok(Access::InCluster),
+            _ => Err(KubeconfigError::None),
+        };
+    };
+    let context = kubeconfig::context(kubeconfig, context)?;
+    Ok(Access::Context {
+        kubeconfig: Box::new(kubeconfig::only(kubeconfig, &context)),
+        context,
+    })
+}
+
+fn distinct_names(pending: &[Pending]) -> Result<(), FleetError> {
+    let mut seen: HashMap<&str, String> = HashMap::new();
+    let named = pending.iter().flat_map(|pending| match pending {
+        Pending::Live(target) => vec![(target.name.as_str(), target.origin())],
+        Pending::Known(members) => members
+            .iter()
+            .map(|member| (member.facts.name.as_str(), member.from.clone()))
+            .collect(),
+    });
+    for (name, from) in named {
+        if let Some(first) = seen.insert(name, from.clone()) {
+            return Err(FleetError::SameName {
+                name: name.to_owned(),
+                first,
+                second: from,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn distinct_uids(members: &[Member]) -> Result<(), FleetError> {
+    let mut seen: HashMap<&str, &Member> = HashMap::new();
+    for member in members {
+        let Some(uid) = member.facts.uid.ok() else { continue };
+        if let Some(first) = seen.insert(uid, member) {
+            let shown = |member: &Member| format!("{} ({})", member.facts.name, member.from);
+            return Err(FleetError::SameCluster {
+                uid: uid.clone(),
+                first: shown(first),
+                second: shown(member),
+            });
+        }
+    }
+    Ok(())
+}
+
+impl Target {
+    fn origin(&self) -> String {
+        match &self.access {
+            Access::Context { context, .. } => format!("context {context}"),
+            Access::InCluster => "the cluster that this runs in".to_owned(),
+        }
+    }
+}
+
+/// Reads one cluster; whatever goes wrong is said in its facts.
+async fn read(target: Target, reading: Reading, line: &Line) -> ClusterFacts {
+    let timeout = reading.timeout.0;
+    let name = target.name.clone();
+    let facts = match connect(target.access, timeout).await {
+        Ok((client, options)) => {
+            let options = ReadOptions {
+                read_secrets: reading.read_secrets,
+                timeout,
+                progress: line.listener(),
+                ..options
+            };
+            Box::pin(cluster::read_cluster(client, name, options)).await
+        }
+        Err(unknown) => ClusterFacts::unread(name, &unknown),
+    };
+    load::harmless(facts)
+}
+
+/// Makes a client, which may run a credential plugin: that blocks, and it gets no longer than the cluster itself.
+async fn connect(access: Access, timeout: Duration) -> Result<(kube::Client, ReadOptions), Unknown> {
+    let (mut config, kubeconfig_cluster) = match access {
+        Access::Context { kubeconfig, context } => kubeconfig::client_config(*kubeconfig, context).await?,
+        Access::InCluster => (kubeconfig::in_cluster_config()?, None),
+    };
+    cluster::configure(&mut config, timeout);
+    let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
+    let by_plugin = |mut unknown: Unknown| {
+        if let Some(plugin) = &plugin {
+            unknown.detail = format!("{} (credential plugin {plugin})", unknown.detail);
+        }
+        unknown
+    };
+    let options = ReadOptions {
+        api_server: Some(config.cluster_url.clone()),
+        kubeconfig_cluster,
+        ..ReadOptions::default()
+    };
+    let connecting = tokio::task::spawn_blocking(move || cluster::connect(config));
+    let client = match tokio::time::timeout(timeout, connecting).await {
+        Ok(Ok(client)) => client.map_err(by_plugin)?,
+        Ok(Err(_)) => return Err(Unknown::new(Reason::Unreachable, "making a client failed")),
+        Err(_) => {
+            return Err(Unknown::new(
+                Reason::Unreachable,
+                format!(
+                    "the credential plugin gave no answer within {} s",
+                    timeout.as_secs_f32()
+                ),
+            ));
+        }
+    };
+    Ok((client, options))
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,22 @@
 
 pub mod datapath;
 pub mod flows;
+pub mod identity;
+pub mod presence;
+mod setting;
 
 use crate::check::Check;
 pub(crate) use flows::FLOWS;
 
 /// The subjects of this family.
-pub(crate) static CHECKS: &[&[&Check]] = &[datapath::CHECKS, flows::CHECKS];
+pub(crate) static CHECKS: &[&[&Check]] = &[
+    presence::CHECKS,
+    identity::CHECKS,
+    identity::identities::CHECKS,
+    identity::peers::CHECKS,
+    datapath::CHECKS,
+    datapath::state::CHECKS,
+    datapath::load_balancing::CHECKS,
+    datapath::features::CHECKS,
+    flows::CHECKS,
+];

@@ -22,6 +22,7 @@ use keys::Key;
 use refused::Refusal;
 use values::{
     Encryption, Families, Family, IdentityMode, KubeProxyReplacement, RoutingMode, StrictEgress, TunnelProtocol,
+    TunnelUser,
 };
 use version::{Version, Versions};
 
@@ -161,9 +162,11 @@ impl<'a> Settings<'a> {
         Ok(self.value("cluster-name")?.map(values::name_or_default))
     }
 
-    /// The most clusters a mesh can have: 255 or 511, which also says how many bits an identity has.
+    /// The most clusters a mesh can have: 255 or 511, which also says how many bits an identity has. Before 1.15 there was no choice.
     pub fn max_connected_clusters(&self) -> Result<Known<u32>, Unknown> {
-        parsed(self.value("max-connected-clusters")?, |text| text.parse().ok())
+        let known = parsed(self.value("max-connected-clusters")?, |text| text.parse().ok())?;
+        let no_choice = self.versions.at_least(Version(1, 15, 0)) == Ok(false);
+        Ok(known.map(|max| if no_choice { 255 } else { max }))
     }
 
     /// Whether packets between nodes are encapsulated. Up to 1.14 key `tunnel` says so where `routing-mode` is absent.
@@ -203,6 +206,24 @@ impl<'a> Settings<'a> {
         }
         let protocol = self.tunnel_protocol()?.value;
         Ok(port.map(|_| protocol.default_port()))
+    }
+
+    /// What puts packets into a tunnel: the routing mode, or a feature that needs one even in native routing. `None` where nothing does.
+    pub fn tunnel_user(&self) -> Result<Option<Known<TunnelUser>>, Unknown> {
+        let mode = self.routing_mode()?;
+        if mode.value == RoutingMode::Tunnel {
+            return Ok(Some(mode.map(|_| TunnelUser::Routing)));
+        }
+        let egress_gateway = self.flag("enable-egress-gateway")?;
+        if egress_gateway.value {
+            return Ok(Some(egress_gateway.map(|_| TunnelUser::EgressGateway)));
+        }
+        let dispatch = self.value("bpf-lb-dsr-dispatch")?;
+        let direct_return = dispatch.value == "geneve"
+            && self.kube_proxy_replacement()?.value == KubeProxyReplacement::On
+            && (["dsr", "hybrid"].contains(&self.value("bpf-lb-mode")?.value.as_str())
+                || self.flag("bpf-lb-mode-annotation")?.value);
+        Ok(direct_return.then(|| dispatch.map(|_| TunnelUser::DirectServerReturn)))
     }
 
     /// How much of kube-proxy Cilium replaces.

@@ -69,7 +69,8 @@ fn identity(settings: &Settings<'_>) -> Vec<Refusal> {
         found.push(refusal(&["cluster-name"], format!("`{name}` is no cluster name")));
     }
     let max = shown("max-connected-clusters").unwrap_or_default();
-    if !["255", "511"].contains(&max.as_str()) {
+    let no_choice = settings.versions.at_least(Version(1, 15, 0)) == Ok(false);
+    if !["255", "511"].contains(&max.as_str()) && !no_choice {
         found.push(refusal(
             &["max-connected-clusters"],
             format!("max-connected-clusters is `{max}`, neither 255 nor 511"),

@@ -22,6 +22,17 @@ pub enum TunnelProtocol {
     Geneve,
 }
 
+/// What puts packets into a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TunnelUser {
+    /// All traffic between nodes: the routing mode is `tunnel`.
+    Routing,
+    /// Traffic towards egress gateways.
+    EgressGateway,
+    /// Load-balanced traffic whose answer goes straight to the client (DSR with Geneve dispatch).
+    DirectServerReturn,
+}
+
 /// How much of kube-proxy Cilium replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KubeProxyReplacement {
@@ -195,6 +206,16 @@ impl fmt::Display for RoutingMode {
         f.write_str(match self {
             Self::Tunnel => "tunnel",
             Self::Native => "native",
+        })
+    }
+}
+
+impl fmt::Display for TunnelUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Routing => "tunnel routing",
+            Self::EgressGateway => "the egress gateway",
+            Self::DirectServerReturn => "direct server return with Geneve",
         })
     }
 }

@@ -19,6 +19,7 @@
 
 mod blocks;
 mod cilium;
+mod cni;
 mod config_map;
 mod control_plane;
 mod failure;
@@ -139,20 +140,21 @@ async fn read(client: kube::Client, name: String, options: ReadOptions) -> Clust
     });
     facts.served_apis = served.map_or_else(Fact::Unknown, |served| Fact::known(served, Source::read("/apis", "")));
     // The long lists of pods and endpoints run side by side; what needs both comes after.
-    let workloads_and_cilium = async {
+    let workloads_and_plugins = async {
         let workloads = Workloads::read(&reader).await;
-        let cilium = Box::pin(cilium::gather(&reader, &workloads)).await;
-        (workloads, cilium)
+        let cilium = Box::pin(cilium::gather(&reader, &workloads));
+        let (cilium, cni) = tokio::join!(cilium, cni::read(&reader, &workloads));
+        (workloads, cilium, cni)
     };
     let node_configs_and_nodes = async {
         let node_configs = cilium::node_configs(&reader).await;
         let nodes = nodes::read(&reader, &cilium::selector_keys(&node_configs)).await;
         (node_configs, nodes)
     };
-    let (pods, (workloads, cilium), (node_configs, nodes), namespaces);
+    let (pods, workloads, cilium, (node_configs, nodes), namespaces);
     (
         pods,
-        (workloads, cilium),
+        (workloads, cilium, facts.cni),
         (node_configs, nodes),
         namespaces,
         facts.services,
@@ -162,7 +164,7 @@ async fn read(client: kube::Client, name: String, options: ReadOptions) -> Clust
         facts.load_balancer_pools,
     ) = tokio::join!(
         pods::read(&reader),
-        workloads_and_cilium,
+        workloads_and_plugins,
         node_configs_and_nodes,
         namespaces::read(&reader),
         services::read(&reader),
@@ -176,7 +178,12 @@ async fn read(client: kube::Client, name: String, options: ReadOptions) -> Clust
     facts.namespaces = namespaces.namespaces;
     facts.nodes = nodes;
     facts.workloads = workloads.fact();
-    facts.cni.plugins = plugins::read(&workloads, cilium.trace(&facts.served_apis).into_iter().collect());
+    let traces = [
+        cilium.trace(&facts.served_apis),
+        plugins::embedded_flannel(&facts.nodes, &workloads),
+        plugins::calico_config(&reader).await,
+    ];
+    facts.cni.plugins = plugins::read(&workloads, traces.into_iter().flatten().collect());
     facts.cilium = cilium.into_fact(node_configs, &facts.nodes, &pods);
     (
         facts.pods,

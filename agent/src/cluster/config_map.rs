@@ -74,6 +74,15 @@ impl ConfigMap {
     pub(crate) fn yaml<T: DeserializeOwned>(&self, key: &str) -> Result<T, Unknown> {
         yaml(self.text(key)?).map_err(|flaw| Unknown::new(Reason::Unparsable, format!("{}: {flaw}", self.source(key))))
     }
+
+    /// The JSON under a key: for programs that read nothing else.
+    pub(crate) fn json<T: DeserializeOwned>(&self, key: &str) -> Result<T, Unknown> {
+        serde_json::from_str(self.text(key)?).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let flaw = format!("not the JSON that is expected (line {line} column {column})");
+            Unknown::new(Reason::Unparsable, format!("{}: {flaw}", self.source(key)))
+        })
+    }
 }
 
 /// Parses YAML; the error says where it is wrong, not what stands there.

@@ -93,13 +93,28 @@ resources! {
         => ["pods", "kube-apiserver flags", "kube-controller-manager flags", "Cilium agent pods"];
     DAEMON_SETS: "apps" ["v1"], "daemonsets", [List],
         "Which network plugins run, and their versions."
-        => ["workloads", "network plugins", "kube-proxy", "Cilium"];
+        => [
+            "workloads",
+            "network plugins",
+            "network plugin settings",
+            "Flannel configuration",
+            "OVN-Kubernetes configuration",
+            "kube-proxy",
+            "Cilium",
+        ];
     DEPLOYMENTS: "apps" ["v1"], "deployments", [List],
         "Operators, control planes of meshes and cluster DNS."
         => ["workloads", "Cilium versions", "mesh host aliases"];
     CONFIG_MAPS: "" ["v1"], "configmaps", [List],
         "Configuration of Cilium, kubeadm, kube-proxy, DNS and other plugins, in their namespaces only."
-        => ["kubeadm configuration", "kube-proxy", "Cilium configuration", "cluster DNS"];
+        => [
+            "kubeadm configuration",
+            "kube-proxy",
+            "Cilium configuration",
+            "cluster DNS",
+            "Flannel configuration",
+            "OVN-Kubernetes configuration",
+        ];
     SERVICE_CIDRS: "networking.k8s.io" ["v1", "v1beta1"], "servicecidrs", [List],
         "The ranges Services get their addresses from."
         => ["ServiceCIDRs"];
@@ -133,6 +148,12 @@ resources! {
     METALLB_POOLS: "metallb.io" ["v1beta1"], "ipaddresspools", [List],
         "Load-balancer addresses that MetalLB hands out."
         => ["load-balancer pools"];
+    CALICO_POOLS: "crd.projectcalico.org" ["v1"], "ippools", [List],
+        "Pod ranges that Calico hands out, and how it carries and masquerades them."
+        => ["Calico pools"];
+    CALICO_POOLS_V3: "projectcalico.org" ["v3"], "ippools", [List],
+        "The same where Calico keeps them under the name of its API."
+        => ["Calico pools"];
     OPENSHIFT_NETWORKS: "config.openshift.io" ["v1"], "networks", [Get],
         "OpenShift's own statement of pod and Service ranges."
         => ["OpenShift network"];

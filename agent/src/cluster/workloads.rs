@@ -65,10 +65,6 @@ pub(crate) struct Found {
     pub(crate) workload: Workload,
     /// `hostAliases`: name to addresses.
     pub(crate) host_aliases: BTreeMap<String, Vec<String>>,
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for Flannel, whose ConfigMap has no fixed name")
-    )]
     /// ConfigMaps that are mounted: volume name to ConfigMap name.
     pub(crate) config_maps: BTreeMap<String, String>,
 }
@@ -328,6 +324,13 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
         })
 }
 
+/// The last part of an image's repository: `cilium` of `quay.io/cilium/cilium:v1.18.2@sha256:...`.
+pub(crate) fn image_name(image: &str) -> &str {
+    let path = image.split('@').next().unwrap_or_default();
+    let last = path.rsplit('/').next().unwrap_or_default();
+    last.split(':').next().unwrap_or_default()
+}
+
 /// The version in an image reference, without the leading `v`: none for a bare digest, `latest` or a build number.
 pub(crate) fn image_version(image: &str) -> Option<&str> {
     let tagged = image.split('@').next()?;
@@ -361,6 +364,20 @@ mod tests {
         ] {
             assert_eq!(image_version(image), version, "{image}");
         }
+    }
+
+    #[test]
+    fn an_image_is_known_by_the_end_of_its_repository() {
+        for image in [
+            "registry:5000/a/flannel",
+            "flannel",
+            "b/flannel:v1",
+            "flannel:v1@sha256:0a/b",
+            "flannel@sha256:00",
+        ] {
+            assert_eq!(image_name(image), "flannel", "{image}");
+        }
+        assert_eq!(image_name(""), "");
     }
 
     #[test]

@@ -24,6 +24,7 @@ const MESH_PORTS: &[u16] = &[
 
 /// The flags of control-plane components that are kept: those about addresses, ports and admission.
 const API_SERVER_FLAGS: &[&str] = &[
+    "admission-control-config-file",
     "advertise-address",
     "bind-address",
     "disable-admission-plugins",

@@ -2,6 +2,7 @@
 //! gateways, `SM5xx` flows, `SM6xx` truth of what is advertised, `SM7xx` MCS, `SM8xx` DNS, `SM9xx` live state.
 
 pub mod broker;
+pub mod identity;
 pub mod kube_proxy;
 pub mod platform;
 
@@ -10,7 +11,7 @@ use crate::facts::provenance::{Reason, Unknown};
 use crate::profile::flow::Flow;
 
 /// The subjects of this family.
-pub(crate) static CHECKS: &[&[&Check]] = &[platform::CHECKS, broker::CHECKS, kube_proxy::CHECKS];
+pub(crate) static CHECKS: &[&[&Check]] = &[platform::CHECKS, broker::CHECKS, kube_proxy::CHECKS, identity::CHECKS];
 
 /// The flows of this profile.
 pub(crate) static FLOWS: &[&Flow] = &[];

@@ -2,6 +2,8 @@
 //! gateways, `SM5xx` flows, `SM6xx` truth of what is advertised, `SM7xx` MCS, `SM8xx` DNS, `SM9xx` live state.
 
 pub mod broker;
+pub mod gateway;
+pub mod gateway_settings;
 pub mod identity;
 pub mod kube_proxy;
 pub mod platform;
@@ -11,7 +13,14 @@ use crate::facts::provenance::{Reason, Unknown};
 use crate::profile::flow::Flow;
 
 /// The subjects of this family.
-pub(crate) static CHECKS: &[&[&Check]] = &[platform::CHECKS, broker::CHECKS, kube_proxy::CHECKS, identity::CHECKS];
+pub(crate) static CHECKS: &[&[&Check]] = &[
+    platform::CHECKS,
+    broker::CHECKS,
+    kube_proxy::CHECKS,
+    identity::CHECKS,
+    gateway::CHECKS,
+    gateway_settings::CHECKS,
+];
 
 /// The flows of this profile.
 pub(crate) static FLOWS: &[&Flow] = &[];

@@ -29,6 +29,12 @@ use std::hash::Hash;
 
 use super::AddressIndex;
 
+mod rules;
+mod sweep;
+
+use rules::Rules;
+use sweep::Sweep;
+
 /// Whose a range is and what it is used for: what the rule about conflicts sees of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Claim<K> {
@@ -81,17 +87,21 @@ impl<T> AddressIndex<T> {
         S: Copy + Ord + Hash,
     {
         let mut kinds = Vec::new();
-        let mut claims: Vec<Option<(usize, usize)>> = Vec::with_capacity(self.len());
-        for (_, value) in &self.ranges {
-            claims.push(claim(value).map(|claim| (claim.owner, place_of(&mut kinds, claim.kind))));
-        }
-        let owners = claims.iter().flatten().map(|claim| claim.0 + 1).max().unwrap_or(0);
+        let claims = self.ranges.iter().map(|(_, value)| {
+            let Claim { owner, kind } = claim(value)?;
+            let kind = place_of(&mut kinds, kind);
+            Some(Claim { owner, kind })
+        });
+        let claims: Vec<Option<Claim<usize>>> = claims.collect();
+        let owners = claims.iter().flatten().map(|claim| claim.owner + 1).max().unwrap_or(0);
         let mut sweep = Sweep::new(owners, Rules::new(&kinds, severity));
         for block in self.blocks() {
             let ranges = block.ranges().filter_map(|range| Some((range, claims[range]?)));
             sweep.enter(block.at, block.node().end as usize, ranges);
         }
-        merge_alike(sweep.finish(), &claims)
+        merge_alike(sweep.finish(), |range| {
+            claims[range].map(|claim| claim.owner * kinds.len() + claim.kind)
+        })
     }
 }
 
@@ -103,319 +113,13 @@ fn place_of<K: PartialEq>(kinds: &mut Vec<K>, kind: K) -> usize {
     })
 }
 
-/// A set of the first 64 kinds; the others are never in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct KindSet(u64);
-
-impl KindSet {
-    const CAPACITY: usize = 64;
-
-    fn of(kind: usize) -> Self {
-        Self(if kind < Self::CAPACITY { 1 << kind } else { 0 })
-    }
-
-    fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    fn meets(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-}
-
-/// What the rule says about two kinds.
-#[derive(Clone, Copy)]
-struct Rule<S> {
-    severity: S,
-    /// The kinds that are at least as bad in place of the first.
-    explained_by: KindSet,
-}
-
-/// The caller's rule as a table, so that it is asked once for every two kinds.
-struct Rules<S> {
-    kinds: usize,
-    /// By first kind, second kind, and whether it is about one owner.
-    table: Vec<[Option<Rule<S>>; 2]>,
-}
-
-impl<S: Copy + Ord> Rules<S> {
-    fn new<K: Copy>(kinds: &[K], severity: impl Fn(K, K, bool) -> Option<S>) -> Self {
-        let count = kinds.len();
-        let pairs = (0..count).flat_map(|first| (0..count).map(move |second| (first, second)));
-        let asked = pairs.clone().map(|(first, second)| {
-            // A rule that is not symmetric by mistake must not hide anything: the worse answer counts.
-            let ask =
-                |same| severity(kinds[first], kinds[second], same).max(severity(kinds[second], kinds[first], same));
-            [ask(false), (first != second).then(|| ask(true)).flatten()]
-        });
-        let severities: Vec<[Option<S>; 2]> = asked.collect();
-        let rule = |first: usize, second: usize, relation: usize| {
-            let severity = severities[first * count + second][relation]?;
-            let as_bad = |kind: &usize| severities[kind * count + second][relation] >= Some(severity);
-            let explained_by = (0..count.min(KindSet::CAPACITY)).filter(as_bad).map(KindSet::of);
-            let explained_by = explained_by.fold(KindSet::default(), KindSet::with);
-            Some(Rule { severity, explained_by })
-        };
-        let table = pairs.map(|(first, second)| [0, 1].map(|relation| rule(first, second, relation)));
-        Self {
-            kinds: count,
-            table: table.collect(),
-        }
-    }
-
-    /// The rule for a range of the first kind around, or at the block of, one of the second.
-    fn between_owners(&self, outer: usize, inner: usize) -> Option<Rule<S>> {
-        self.table[outer * self.kinds + inner][0]
-    }
-
-    /// The same within one owner.
-    fn within_owner(&self, outer: usize, inner: usize) -> Option<Rule<S>> {
-        self.table[outer * self.kinds + inner][1]
-    }
-}
-
-/// As much of a set of owners as it takes to know whether one of them is not a given one.
-#[derive(Debug, Clone, Copy, Default)]
-enum Owners {
-    #[default]
-    None,
-    One(usize),
-    Several,
-}
-
-impl Owners {
-    fn add(&mut self, owner: usize) {
-        *self = match *self {
-            Self::None => Self::One(owner),
-            Self::One(known) if known == owner => return,
-            Self::One(_) | Self::Several => Self::Several,
-        }
-    }
-
-    fn other_than(self, owner: usize) -> bool {
-        match self {
-            Self::None => false,
-            Self::One(known) => known != owner,
-            Self::Several => true,
-        }
-    }
-}
-
-/// A range that no larger one of its claim speaks for.
-#[derive(Clone, Copy)]
-struct Speaker {
-    range: usize,
-    owner: usize,
-    kind: usize,
-    /// The camp it belongs to.
-    camp: usize,
-    /// Whether a range of its own owner conflicts with it here.
-    hit_within_owner: bool,
-}
-
-/// The speakers at one block that conflict with just the same ranges, but for their own owner's: they have the same
-/// kind, and their owners have the same kinds around the block.
-struct Camp {
-    kind: usize,
-    kinds_above: KindSet,
-    owners: Owners,
-    /// The owners of the ranges that conflict with this camp, here or inside, unexplained.
-    hit_by: Owners,
-}
-
-/// A block around the current one, or the current one, that has speakers.
-struct Level<S> {
-    /// The node of the block, and one behind the last node inside it.
-    at: usize,
-    end: usize,
-    speakers: Vec<Speaker>,
-    camps: Vec<Camp>,
-    /// What has this block as its cause so far.
-    worst: Option<S>,
-    inner: Vec<usize>,
-}
-
-/// Where a claim has its speaker on the way from the root to the current block.
-#[derive(Clone, Copy)]
-struct Place {
-    kind: usize,
-    level: usize,
-    speaker: usize,
-}
-
-/// One walk over all blocks in order.
-struct Sweep<S> {
-    rules: Rules<S>,
-    levels: Vec<Level<S>>,
-    /// By owner and kind.
-    places: Vec<Option<Place>>,
-    /// By owner: the kinds of its speakers around the current block.
-    kinds_above: Vec<KindSet>,
-    causes: Vec<Cause<S>>,
-}
-
-struct Cause<S> {
-    at: usize,
-    group: Group<S>,
-}
-
-impl<S: Copy + Ord> Sweep<S> {
-    fn new(owners: usize, rules: Rules<S>) -> Self {
-        Self {
-            levels: Vec::new(),
-            places: vec![None; owners * rules.kinds],
-            kinds_above: vec![KindSet::default(); owners],
-            causes: Vec::new(),
-            rules,
-        }
-    }
-
-    /// Takes the next block, with its ranges and their owners and kinds.
-    fn enter(&mut self, at: usize, end: usize, ranges: impl Iterator<Item = (usize, (usize, usize))>) {
-        self.leave_levels_before(at);
-        let mut level = Level {
-            at,
-            end,
-            speakers: Vec::new(),
-            camps: Vec::new(),
-            worst: None,
-            inner: Vec::new(),
-        };
-        for (range, (owner, kind)) in ranges {
-            let place = &mut self.places[owner * self.rules.kinds + kind];
-            if place.is_none() {
-                *place = Some(Place {
-                    kind,
-                    level: self.levels.len(),
-                    speaker: level.speakers.len(),
-                });
-                let camp = level.join_camp(owner, kind, self.kinds_above[owner]);
-                level.speakers.push(Speaker {
-                    range,
-                    owner,
-                    kind,
-                    camp,
-                    hit_within_owner: false,
-                });
-            }
-        }
-        if level.speakers.is_empty() {
-            return;
-        }
-        self.levels.push(level);
-        let own = self.levels.len() - 1;
-        for position in 0..self.levels[own].speakers.len() {
-            self.meet_levels(self.levels[own].speakers[position]);
-        }
-        for speaker in &self.levels[own].speakers {
-            let kinds = &mut self.kinds_above[speaker.owner];
-            *kinds = kinds.with(KindSet::of(speaker.kind));
-        }
-    }
-
-    /// Notes what a speaker of the innermost level conflicts with, at its own block and at each around it.
-    fn meet_levels(&mut self, inner: Speaker) {
-        let own = self.levels.len() - 1;
-        let places = &self.places[inner.owner * self.rules.kinds..][..self.rules.kinds];
-        // The kinds that its owner has around the block looked at.
-        let mut kinds_above = KindSet::default();
-        for (depth, level) in self.levels.iter_mut().enumerate() {
-            let mut worst = None;
-            for camp in level
-                .camps
-                .iter_mut()
-                .filter(|camp| camp.owners.other_than(inner.owner))
-            {
-                let rule = self.rules.between_owners(camp.kind, inner.kind);
-                let mirrored = self.rules.between_owners(inner.kind, camp.kind);
-                let (Some(rule), Some(mirrored)) = (rule, mirrored) else {
-                    continue;
-                };
-                if !rule.explained_by.meets(camp.kinds_above) && !mirrored.explained_by.meets(kinds_above) {
-                    camp.hit_by.add(inner.owner);
-                    worst = worst.max(Some(rule.severity));
-                }
-            }
-            for place in places.iter().flatten().filter(|place| place.level == depth) {
-                let rule = self.rules.within_owner(place.kind, inner.kind);
-                let mirrored = self.rules.within_owner(inner.kind, place.kind);
-                if let (Some(rule), Some(mirrored)) = (rule, mirrored)
-                    && !rule.explained_by.with(mirrored.explained_by).meets(kinds_above)
-                {
-                    level.speakers[place.speaker].hit_within_owner = true;
-                    worst = worst.max(Some(rule.severity));
-                }
-            }
-            for place in places.iter().flatten().filter(|place| place.level == depth) {
-                kinds_above = kinds_above.with(KindSet::of(place.kind));
-            }
-            if worst.is_some() && depth < own {
-                level.inner.push(inner.range);
-            }
-            level.worst = level.worst.max(worst);
-        }
-    }
-
-    /// Closes the levels that the node `at` does not lie in.
-    fn leave_levels_before(&mut self, at: usize) {
-        while let Some(level) = self.levels.pop_if(|level| level.end <= at) {
-            for speaker in &level.speakers {
-                self.places[speaker.owner * self.rules.kinds + speaker.kind] = None;
-                let kinds = &mut self.kinds_above[speaker.owner];
-                *kinds = kinds.without(KindSet::of(speaker.kind));
-            }
-            self.causes.extend(level.into_cause());
-        }
-    }
-
-    fn finish(mut self) -> Vec<Group<S>> {
-        self.leave_levels_before(usize::MAX);
-        self.causes.sort_unstable_by_key(|cause| cause.at);
-        self.causes.into_iter().map(|cause| cause.group).collect()
-    }
-}
-
-impl<S> Level<S> {
-    /// Adds an owner to the camp of this kind and these kinds above, and says which that is.
-    fn join_camp(&mut self, owner: usize, kind: usize, kinds_above: KindSet) -> usize {
-        let alike = |camp: &Camp| camp.kind == kind && camp.kinds_above == kinds_above;
-        let position = self.camps.iter().position(alike).unwrap_or_else(|| {
-            self.camps.push(Camp {
-                kind,
-                kinds_above,
-                owners: Owners::None,
-                hit_by: Owners::None,
-            });
-            self.camps.len() - 1
-        });
-        self.camps[position].owners.add(owner);
-        position
-    }
-
-    fn into_cause(self) -> Option<Cause<S>> {
-        let hit =
-            |speaker: &&Speaker| speaker.hit_within_owner || self.camps[speaker.camp].hit_by.other_than(speaker.owner);
-        let outer = self.speakers.iter().filter(hit).map(|speaker| speaker.range).collect();
-        let group = Group {
-            severity: self.worst?,
-            outer,
-            inner: self.inner,
-        };
-        Some(Cause { at: self.at, group })
-    }
-}
-
-/// Joins the groups in which the same claims conflict equally badly with the same claims.
-fn merge_alike<S: Copy + Eq + Hash>(groups: Vec<Group<S>>, claims: &[Option<(usize, usize)>]) -> Vec<Group<S>> {
+/// Joins the groups in which the same claims conflict equally badly with the same claims; `claim` numbers them.
+fn merge_alike<S: Copy + Eq + Hash>(groups: Vec<Group<S>>, claim: impl Fn(usize) -> Option<usize>) -> Vec<Group<S>> {
     let claims_of = |ranges: &[usize]| {
-        let mut found: Vec<_> = ranges.iter().filter_map(|range| claims[*range]).collect();
-        found.sort_unstable();
-        found.dedup();
-        found
+        let mut claims: Vec<usize> = ranges.iter().filter_map(|range| claim(*range)).collect();
+        claims.sort_unstable();
+        claims.dedup();
+        claims
     };
     let mut merged: Vec<Group<S>> = Vec::new();
     let mut places = HashMap::new();

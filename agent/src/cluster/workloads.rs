@@ -157,6 +157,7 @@ struct Volume {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Status {
+    observed_generation: Option<i64>,
     desired_number_scheduled: u32,
     number_ready: u32,
     ready_replicas: u32,
@@ -239,6 +240,7 @@ fn reduce(object: Object, kind: &str) -> Found {
             } else {
                 status.ready_replicas
             },
+            unobserved: status.observed_generation.is_none(),
             namespace: metadata.namespace,
             name: metadata.name,
             labels: pick_by(metadata.labels, |key| {

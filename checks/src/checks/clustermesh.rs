@@ -1,11 +1,16 @@
 //! Cilium ClusterMesh. Codes: `CM0xx` presence and versions, `CM1xx` identity, `CM2xx` addressing, `CM3xx` datapath, `CM4xx` encryption,
 //! `CM5xx` flows, `CM6xx` control plane and TLS, `CM7xx` features, `CM8xx` capacity, `CM9xx` kernel and lab.
 
+pub mod capacity;
 pub mod datapath;
+pub mod exposure;
+pub mod features;
 pub mod flows;
 pub mod identity;
+pub mod platform;
 pub mod presence;
 mod setting;
+pub mod tls;
 
 use crate::check::Check;
 pub(crate) use flows::FLOWS;
@@ -21,4 +26,9 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     datapath::load_balancing::CHECKS,
     datapath::features::CHECKS,
     flows::CHECKS,
+    exposure::CHECKS,
+    tls::CHECKS,
+    features::CHECKS,
+    capacity::CHECKS,
+    platform::CHECKS,
 ];

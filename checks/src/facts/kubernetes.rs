@@ -92,6 +92,9 @@ pub struct Workload {
     pub desired: u32,
     /// Replicas ready.
     pub ready: u32,
+    /// No controller has seen it yet: `status.observedGeneration` is absent, so `ready` says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unobserved: bool,
     /// Labels `k8s-app`, `app`, `component`, `app.kubernetes.io/*`, `addonmanager.*`, `*.fluxcd.io/*`, `argocd.*`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,

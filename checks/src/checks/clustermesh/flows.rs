@@ -1,8 +1,10 @@
 //! The traffic a mesh needs between clusters. Source of the ports: Cilium documentation, system requirements and cluster mesh pages.
 
+use super::exposure::dialled_port;
 use crate::check::{Check, NoVerdict, declare_check};
-use crate::facts::provenance::{Known, Source};
+use crate::facts::provenance::Known;
 use crate::fleet::{Audit, Cluster};
+use crate::profile::cilium::values::RoutingMode;
 use crate::profile::flow::{Flow, judge};
 
 pub(super) static CHECKS: &[&Check] = &[
@@ -39,26 +41,11 @@ static TUNNEL: Flow = Flow {
     purpose: "encapsulated pod traffic",
     need: |_, cluster| {
         let settings = cluster.cilium()?;
-        let (protocol, default_port) = match (
-            settings.value("routing-mode")?.value.as_str(),
-            settings.value("tunnel-protocol")?,
-        ) {
-            ("tunnel", protocol) => (
-                protocol.clone(),
-                if protocol.value == "geneve" { "6081" } else { "8472" },
-            ),
-            _ => return Err(NoVerdict::does_not_apply("native routing needs no tunnel")),
-        };
-        let port = settings.value("tunnel-port")?;
-        let number = if matches!(port.value.as_str(), "" | "0") {
-            default_port
-        } else {
-            &port.value
-        };
-        Ok(Known::new(
-            format!("UDP {number} ({})", protocol.value),
-            protocol.source,
-        ))
+        if settings.routing_mode()?.value != RoutingMode::Tunnel {
+            return Err(NoVerdict::does_not_apply("native routing needs no tunnel"));
+        }
+        let protocol = settings.tunnel_protocol()?.value;
+        Ok(settings.tunnel_port()?.map(|port| format!("UDP {port} ({protocol})")))
     },
 };
 
@@ -84,8 +71,8 @@ static POD_ROUTING: Flow = Flow {
     to: "every pod",
     purpose: "pod traffic that the network itself routes",
     need: |_, cluster| {
-        let mode = cluster.cilium()?.value("routing-mode")?;
-        if mode.value == "native" {
+        let mode = cluster.cilium()?.routing_mode()?;
+        if mode.value == RoutingMode::Native {
             Ok(Known::new("all protocols between pod ranges".to_owned(), mode.source))
         } else {
             Err(NoVerdict::does_not_apply("pod traffic is tunnelled"))
@@ -100,26 +87,7 @@ static CONTROL_PLANE: Flow = Flow {
     purpose: "state of the peers",
     need: |_, cluster| {
         cluster.cilium()?;
-        let services = cluster.facts.services.get()?;
-        let Some(service) = services.iter().find(|service| service.name == "clustermesh-apiserver") else {
-            return Ok(Known::new(
-                "TCP 2379".to_owned(),
-                Source::default_of("Service clustermesh-apiserver", "spec.ports", "the chart"),
-            ));
-        };
-        let port = service
-            .ports
-            .iter()
-            .find(|port| port.port == 2379)
-            .or(service.ports.first());
-        let number = port.map_or(2379, |port| match port.node_port {
-            Some(node_port) if service.kind == "NodePort" => node_port,
-            _ => port.port,
-        });
-        Ok(Known::new(
-            format!("TCP {number}"),
-            Source::read(format!("Service {}", service.key()), "spec.ports"),
-        ))
+        Ok(dialled_port(cluster)?.map(|port| format!("TCP {port}")))
     },
 };
 
@@ -154,7 +122,7 @@ static PATH_MTU: Flow = Flow {
     need: |_, cluster| {
         Ok(cluster
             .cilium()?
-            .value("routing-mode")?
+            .routing_mode()?
             .map(|mode| format!("the path MTU that {mode} routing needs")))
     },
 };

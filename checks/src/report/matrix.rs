@@ -128,3 +128,75 @@ impl Matrix {
         self.cells.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Profile::Clustermesh;
+    use crate::report::{AffectedPairs, Subject};
+    use crate::samples::{cilium, report};
+
+    fn three() -> Report {
+        report(Clustermesh, &[cilium("a", 1), cilium("b", 2), cilium("c", 3)])
+    }
+
+    /// The verdicts of a-b, a-c and b-c once a finding about these clusters has this verdict.
+    fn pairs(verdict: Verdict, kind: SubjectKind, clusters: &[&str], pairs: AffectedPairs) -> Vec<Option<Verdict>> {
+        let mut report = three();
+        let mut finding = report.findings[0].clone();
+        finding.verdict = verdict;
+        finding.subject = Subject {
+            kind,
+            clusters: clusters.iter().map(|name| (*name).to_owned()).collect(),
+            nodes: Vec::new(),
+            pairs,
+        };
+        report.findings = vec![finding];
+        let matrix = Matrix::of(&report, Clustermesh);
+        [(0, 1), (0, 2), (1, 2)].map(|(a, b)| matrix.get(b, a)).into()
+    }
+
+    #[test]
+    fn what_one_cluster_does_concerns_every_pair_it_is_part_of() {
+        assert_eq!(
+            pairs(Verdict::Unknown, SubjectKind::Cluster, &["b"], AffectedPairs::default()),
+            [Some(Verdict::Unknown), Some(Verdict::Pass), Some(Verdict::Unknown)]
+        );
+    }
+
+    #[test]
+    fn a_pair_concerns_itself_and_named_pairs_go_before_clusters() {
+        let pass = Some(Verdict::Pass);
+        let fail = Some(Verdict::Fail);
+        assert_eq!(
+            pairs(Verdict::Fail, SubjectKind::Pair, &["a", "c"], AffectedPairs::default()),
+            [pass, fail, pass]
+        );
+        let across = AffectedPairs {
+            within: Vec::new(),
+            across: vec![vec![vec!["a".to_owned()], vec!["b".to_owned(), "c".to_owned()]]],
+        };
+        assert_eq!(
+            pairs(Verdict::Fail, SubjectKind::Set, &["a", "b", "c"], across),
+            [fail, fail, pass]
+        );
+        let within = AffectedPairs {
+            within: vec![vec!["b".to_owned(), "c".to_owned()]],
+            across: Vec::new(),
+        };
+        assert_eq!(
+            pairs(Verdict::Fail, SubjectKind::Set, &["a", "b", "c"], within),
+            [pass, pass, fail]
+        );
+    }
+
+    #[test]
+    fn nothing_is_known_of_pairs_with_a_cluster_that_could_not_be_read() {
+        let mut report = three();
+        report.findings.clear();
+        report.clusters[0].unreachable = Some("connection refused".to_owned());
+        let matrix = Matrix::of(&report, Clustermesh);
+        assert_eq!((matrix.count(Verdict::Unknown), matrix.count(Verdict::Pass)), (2, 1));
+        assert_eq!(matrix.get(0, 0), None);
+    }
+}

@@ -4,6 +4,7 @@ mod clusters;
 mod findings;
 mod layout;
 mod matrix;
+mod quiet;
 
 use std::io;
 
@@ -37,6 +38,7 @@ pub(super) fn render(report: &Report, options: &RenderOptions, out: &mut dyn io:
         }
         matrix::write(&mut page, view);
         findings::write(&mut page, view, options.verbose);
+        quiet::write(&mut page, view, options.verbose);
     }
     footer(&mut page, report);
     hints(&mut page, &views, options);
@@ -84,12 +86,13 @@ fn footer(page: &mut Page, report: &Report) {
     };
     let covered = format!("facts {}{flows}", coverage.facts);
     page.blank();
-    let both = format!("{counts:<43}  {covered}");
-    if text_width(&both) <= page.width() {
-        page.line(0, [both.into()]);
-    } else {
-        page.line(0, [counts.into()]);
-        page.line(0, [covered.into()]);
+    let both = [44, 0].map(|pad| format!("{counts:<pad$}  {covered}"));
+    match both.into_iter().find(|both| text_width(both) <= page.width()) {
+        Some(both) => page.line(0, [both.into()]),
+        None => [counts, covered]
+            .map(|text| page.line(0, [text.into()]))
+            .into_iter()
+            .collect(),
     }
 }
 

@@ -2,7 +2,13 @@
 //!
 //! The recorded output is in `snapshots/`. `INSTA_UPDATE=always cargo test` records anew; read the difference before committing it.
 
+use prejoin_checks::engine::judge;
+use prejoin_checks::facts::ClusterFacts;
+use prejoin_checks::facts::provenance::{Fact, Reason};
+use prejoin_checks::intent::Intent;
+use prejoin_checks::profile::Profile;
 use prejoin_checks::report::{Finding, Report, Summary, Verdict};
+use prejoin_checks::samples::{cilium, policy, set_cilium_key};
 use unicode_width::UnicodeWidthStr;
 
 use super::{Format, RenderOptions, render, samples};
@@ -218,4 +224,42 @@ fn every_complaint_of_every_sample_is_named() {
         }
         assert_eq!(text.starts_with("PASS"), report.verdict == Verdict::Pass, "{name}");
     }
+}
+
+/// Clusters as the engine judges them, with several faults at once.
+fn judged() -> Report {
+    let mut facts: Vec<ClusterFacts> = [("east", 1), ("west", 2), ("north", 3)]
+        .map(|(name, number)| cilium(name, number))
+        .into();
+    set_cilium_key(&mut facts[1], "tunnel-protocol", Some("geneve"));
+    set_cilium_key(&mut facts[1], "ipam", Some("cluster-pool"));
+    set_cilium_key(&mut facts[1], "cluster-pool-ipv4-cidr", Some("10.0.0.0/8"));
+    facts[2].nodes = Fact::unknown(Reason::Forbidden, "list nodes: forbidden for user audit");
+    let mut policy = policy(Profile::Clustermesh);
+    policy.profiles = Profile::ALL.to_vec();
+    judge(&facts, &Intent::default(), &policy)
+}
+
+#[test]
+fn what_the_engine_finds_is_named_in_every_format_for_people() {
+    let report = judged();
+    assert!(report.summary.fail > 0 && report.summary.unknown > 0 && report.summary.warn > 0);
+    for format in [Format::Table, Format::Markdown, Format::Junit] {
+        let text = rendered(&report, &options(format, 80));
+        for finding in report.findings.iter().filter(|finding| finding.counts()) {
+            assert!(text.contains(&finding.code), "{format:?} lacks {}", finding.code);
+        }
+    }
+    let table = rendered(&report, &options(Format::Table, 80));
+    assert!(table.lines().all(|line| line.width() <= 80), "{table}");
+}
+
+#[test]
+fn a_ci_system_counts_what_the_report_counts() {
+    let report = judged();
+    let text = rendered(&report, &options(Format::Junit, 80));
+    let counted = |element: &str| text.matches(element).count() as u64;
+    assert_eq!(counted("<failure"), report.summary.fail);
+    assert_eq!(counted("<error"), report.summary.unknown);
+    assert_eq!(counted("<skipped"), report.summary.skip + report.summary.waived);
 }

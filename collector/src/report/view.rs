@@ -166,14 +166,21 @@ impl<'a> Cause<'a> {
         )
     }
 
-    /// What its findings say in one of their texts, each once.
+    /// What its findings say in one of their texts, each once. What another one says too, and more, is left out.
     pub(super) fn texts(&self, text: impl Fn(&'a Finding) -> &'a str) -> Vec<&'a str> {
-        distinct(
+        /// Comparing each with each is for a few.
+        const FEW: usize = 20;
+        let all = distinct(
             self.findings
                 .iter()
                 .map(|finding| text(finding))
                 .filter(|text| !text.is_empty()),
-        )
+        );
+        if all.len() > FEW {
+            return all;
+        }
+        let said_by_another = |text: &str| all.iter().any(|other| *other != text && other.contains(text));
+        all.iter().copied().filter(|text| !said_by_another(text)).collect()
     }
 
     /// Its evidence, each piece once.

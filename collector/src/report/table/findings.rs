@@ -1,9 +1,9 @@
-//! What is not as it should be, worst first, then what someone answers for and what was not asked.
+//! What is not as it should be, worst first: a block for each cause, a line for each warning.
 
 use std::collections::BTreeMap;
 
+use prejoin_checks::report::Verdict;
 use prejoin_checks::report::matrix::Matrix;
-use prejoin_checks::report::{Finding, Verdict, WaivedBy};
 
 use super::layout::{Cell, Grid, NO_BREAK, Page, Tone, cell};
 use crate::report::block::{Block, blocks};
@@ -20,12 +20,11 @@ pub(super) fn write(page: &mut Page, view: &View<'_>, verbose: bool) {
     section.fails(page);
     section.unknowns(page);
     section.warnings(page);
-    section.waived(page);
-    section.not_asked(page);
-    if verbose {
-        section.passes(page);
-        section.skips(page);
-    }
+}
+
+/// A grid under the title of a block: `Found` is the longest label.
+fn details_grid() -> Grid {
+    Grid::new(INDENT).first("Found".len())
 }
 
 struct Section<'v, 'a> {
@@ -91,9 +90,11 @@ impl Section<'_, '_> {
 
     fn details(&self, page: &mut Page, cause: &Cause<'_>) {
         self.evidence(page, cause);
-        let mut grid = Grid::new(INDENT);
+        let mut grid = details_grid();
         let mut add = |label: &str, texts: Vec<&str>| {
+            let several = texts.len() > 1;
             for (place, text) in texts.into_iter().enumerate() {
+                let text = if several { format!("- {text}") } else { text.to_owned() };
                 grid.row([cell(if place == 0 { label } else { "" }, Tone::Faint), text.into()]);
             }
         };
@@ -140,8 +141,8 @@ impl Section<'_, '_> {
         } else {
             lines.len().min(LINES)
         };
-        let mut columns = Grid::new(INDENT);
-        let mut compact = Grid::new(INDENT);
+        let mut columns = details_grid();
+        let mut compact = details_grid();
         for line in &lines[..shown] {
             let clusters = || line.clusters().into();
             let value = || cell(line.value.clone(), Tone::Strong);
@@ -192,7 +193,7 @@ impl Section<'_, '_> {
             cell(cost, Tone::Strong),
             cell(self.pairs(&all).unwrap_or_default(), Tone::Faint),
         );
-        let mut grid = Grid::new(INDENT);
+        let mut grid = details_grid();
         let shown = if self.verbose {
             group.len()
         } else {
@@ -208,7 +209,7 @@ impl Section<'_, '_> {
         if shown < group.len() {
             more(page, group.len() - shown);
         }
-        let mut grid = Grid::new(INDENT);
+        let mut grid = details_grid();
         let checks = all.checks();
         let wanted = checks.iter().all(|finding| !finding.expected.is_empty());
         if wanted && (self.verbose || checks.len() <= LINES) {
@@ -257,7 +258,7 @@ impl Section<'_, '_> {
             0,
             [cell("? not read", Tone::Unknown), "what else could not be read".into()],
         );
-        let mut grid = Grid::new(INDENT);
+        let mut grid = details_grid();
         let shown = if self.verbose { missing.len() } else { LINES };
         for (what, clusters) in missing.iter().take(shown) {
             grid.row([short_list(clusters, 3).into(), (*what).into()]);
@@ -293,8 +294,12 @@ impl Section<'_, '_> {
             let lead = group[0].lead();
             let mut text = lead.title.clone();
             if let [one] = group.as_slice() {
-                if !one.lead().found.is_empty() {
-                    text = format!("{text}: {}", one.lead().found);
+                let found = one.texts(|finding| &finding.found);
+                if !found.is_empty() {
+                    text = format!("{text}: {}", found[..found.len().min(2)].join("; "));
+                }
+                if found.len() > 2 {
+                    text = format!("{text}; {} more", found.len() - 2);
                 }
             } else {
                 text = format!("{text}, {} times", group.len());
@@ -318,110 +323,9 @@ impl Section<'_, '_> {
         }
         page.grid(&grid);
     }
-
-    fn waived(&self, page: &mut Page) {
-        page.blank();
-        let mut grid = Grid::new(0);
-        let mut told: Vec<(&str, &WaivedBy, Vec<&Finding>)> = Vec::new();
-        for finding in self.view.waived() {
-            let Some(waiver) = &finding.waived_by else { continue };
-            match told
-                .iter_mut()
-                .find(|(code, by, _)| *code == finding.code && *by == waiver)
-            {
-                Some((_, _, findings)) => findings.push(finding),
-                None => told.push((&finding.code, waiver, vec![finding])),
-            }
-        }
-        for (code, waiver, findings) in told {
-            let cause = Cause { findings };
-            let lead = cause.lead();
-            let text = format!(
-                "{}: waived by {} until {}, {}",
-                lead.title, waiver.owner, waiver.until, waiver.reason
-            );
-            let notes: Vec<String> = [self.about(&cause, 1)]
-                .into_iter()
-                .filter(|note| !note.is_empty())
-                .collect();
-            grid.row([cell(format!("~ {code}"), Tone::Faint), noted(text, &notes)]);
-        }
-        page.grid(&grid);
-    }
-
-    /// What the user chose not to ask, and what would ask for it.
-    fn not_asked(&self, page: &mut Page) {
-        let mut by_detail: Vec<(&str, Vec<&str>)> = Vec::new();
-        for finding in self.view.not_asked() {
-            match by_detail.iter_mut().find(|(detail, _)| *detail == finding.found) {
-                Some((_, codes)) => codes.push(&finding.code),
-                None => by_detail.push((&finding.found, vec![&finding.code])),
-            }
-        }
-        page.blank();
-        let mut grid = Grid::new(0);
-        for (place, (detail, mut codes)) in by_detail.into_iter().enumerate() {
-            codes.dedup();
-            let codes = if self.verbose {
-                codes.join(", ")
-            } else {
-                short_list(&codes, 4)
-            };
-            let head = if place == 0 { "- not asked" } else { "" };
-            grid.row([cell(head, Tone::Faint), format!("{detail}: {codes}").into()]);
-        }
-        page.grid(&grid);
-    }
-
-    fn passes(&self, page: &mut Page) {
-        page.blank();
-        let mut grid = Grid::new(0);
-        for finding in self
-            .view
-            .findings
-            .iter()
-            .filter(|finding| finding.verdict == Verdict::Pass)
-        {
-            let mut text = format!("{}: {}", finding.slug, short_list(&finding.subject.clusters, 3));
-            if !finding.found.is_empty() {
-                text = format!("{}: {}", finding.slug, finding.found);
-            }
-            grid.row([cell(format!("✓ {}", finding.code), Tone::Pass), text.into()]);
-            let evidence: Vec<_> = finding.evidence.iter().collect();
-            for line in evidence::lines(&evidence, true).into_iter().take(LINES) {
-                let place = place(&line);
-                let words = [line.clusters(), line.value, place];
-                let words: Vec<&str> = words
-                    .iter()
-                    .map(String::as_str)
-                    .filter(|word| !word.is_empty())
-                    .collect();
-                grid.row([Cell::default(), cell(words.join("  "), Tone::Faint)]);
-            }
-        }
-        page.grid(&grid);
-    }
-
-    fn skips(&self, page: &mut Page) {
-        page.blank();
-        let mut grid = Grid::new(0);
-        let skipped = self
-            .view
-            .findings
-            .iter()
-            .filter(|finding| finding.verdict == Verdict::Skip && !finding.is_not_asked());
-        for finding in skipped {
-            let clusters = short_list(&finding.subject.clusters, 3);
-            grid.row([
-                cell(format!("- {}", finding.code), Tone::Faint),
-                format!("{}: {}: {} ({clusters})", finding.slug, finding.reason, finding.found).into(),
-            ]);
-        }
-        page.grid(&grid);
-    }
 }
 
-fn noted(text: String, notes: &[String]) -> Cell {
+pub(super) fn noted(text: String, notes: &[String]) -> Cell {
     if notes.is_empty() {
         text.into()
     } else {
@@ -447,7 +351,7 @@ fn more_causes(page: &mut Page, (symbol, tone): (&str, Tone), causes: &[Cause<'_
             ),
         ],
     );
-    let mut grid = Grid::new(INDENT);
+    let mut grid = details_grid();
     for cause in causes.iter().take(LINES) {
         grid.row([
             short_list(&cause.clusters(), 3).into(),
@@ -461,7 +365,7 @@ fn more_causes(page: &mut Page, (symbol, tone): (&str, Tone), causes: &[Cause<'_
 }
 
 /// Where a value was read, as one text; what stands behind it is not broken.
-fn place(line: &evidence::Line<'_>) -> String {
+pub(super) fn place(line: &evidence::Line<'_>) -> String {
     let note = line.note.replace(' ', &NO_BREAK.to_string());
     let parts = [line.object.as_str(), line.field, &note];
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();

@@ -65,6 +65,7 @@ impl<T: Into<String>> From<T> for Cell {
 #[derive(Debug, Default)]
 pub(super) struct Grid {
     indent: usize,
+    first: usize,
     right: Vec<usize>,
     rows: Vec<Vec<Cell>>,
 }
@@ -81,6 +82,12 @@ impl Grid {
             indent,
             ..Self::default()
         }
+    }
+
+    /// Makes the first column at least this wide, so that it lines up with that of other grids.
+    pub(super) fn first(mut self, width: usize) -> Self {
+        self.first = width;
+        self
     }
 
     /// Aligns these columns to the right.
@@ -108,12 +115,15 @@ impl Grid {
     /// The most that a measure gives for each column.
     fn columns(&self, measure: impl Fn(&str) -> usize) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        (0..columns)
-            .map(|at| {
-                let cells = self.rows.iter().filter_map(|row| row.get(at));
-                cells.map(|cell| measure(&cell.text)).max().unwrap_or(0)
-            })
-            .collect()
+        let widest = |at: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(at));
+            cells.map(|cell| measure(&cell.text)).max().unwrap_or(0)
+        };
+        let mut columns: Vec<usize> = (0..columns).map(widest).collect();
+        if let Some(first) = columns.first_mut().filter(|first| **first > 0) {
+            *first = self.first.max(*first);
+        }
+        columns
     }
 
     /// The width of each column such that a line is at most `width` wide.

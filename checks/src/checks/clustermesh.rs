@@ -1,8 +1,10 @@
 //! Cilium ClusterMesh. Codes: `CM0xx` presence and versions, `CM1xx` identity, `CM2xx` addressing, `CM3xx` datapath, `CM4xx` encryption,
 //! `CM5xx` flows, `CM6xx` control plane and TLS, `CM7xx` features, `CM8xx` capacity, `CM9xx` kernel and lab.
 
+pub mod addressing;
 pub mod capacity;
 pub mod datapath;
+pub mod encryption;
 pub mod exposure;
 pub mod features;
 pub mod flows;
@@ -21,10 +23,15 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     identity::CHECKS,
     identity::identities::CHECKS,
     identity::peers::CHECKS,
+    addressing::CHECKS,
+    addressing::masquerading::CHECKS,
     datapath::CHECKS,
     datapath::state::CHECKS,
     datapath::load_balancing::CHECKS,
     datapath::features::CHECKS,
+    encryption::CHECKS,
+    encryption::ipsec::CHECKS,
+    encryption::strict::CHECKS,
     flows::CHECKS,
     exposure::CHECKS,
     tls::CHECKS,

@@ -9,7 +9,7 @@ use crate::fleet::{Audit, Cluster};
 use crate::outcome::{ClusterId, Outcome, State};
 use crate::profile::cilium::Settings;
 use crate::profile::cilium::on_nodes::OnNodes;
-use crate::report::{Evidence, ONE_CLUSTER};
+use crate::report::{Evidence, ONE_CLUSTER, Severity};
 
 /// Expects one value of a setting on all nodes of all clusters; nodes to which it does not apply are left out. For checks of the set as
 /// a whole, too: of one cluster alone nothing is compared.
@@ -123,4 +123,17 @@ pub(super) fn joined(outcomes: Vec<Outcome>) -> Vec<Outcome> {
         }
     }
     result
+}
+
+/// The same outcome as a warning.
+pub(super) fn as_warning(outcome: Outcome) -> Outcome {
+    Outcome {
+        state: State::BrokenAs(Severity::Warn),
+        ..outcome
+    }
+}
+
+/// Whether a fact is missing for a verdict.
+pub(super) fn is_missing(outcome: &Outcome) -> bool {
+    matches!(&outcome.state, State::NoVerdict(NoVerdict::Missing(_)))
 }

@@ -16,7 +16,7 @@
 //! * [`addressing`]: which ranges follow from that
 //! * [`profile`]: what each product needs, as data
 //! * [`checks`]: the rules; [`compare`] helps those that hold clusters against each other
-//! * [`report`]: what was found
+//! * [`report`]: what was found; [`diff`]: what changed since
 
 pub mod address;
 pub mod addressing;
@@ -25,6 +25,7 @@ pub mod check;
 pub mod checks;
 pub mod cidr;
 pub mod compare;
+pub mod diff;
 pub mod engine;
 pub mod facts;
 pub mod fleet;

@@ -13,5 +13,6 @@ mod cli {
     mod catalogue;
     mod check;
     mod command;
+    mod diff;
     mod facts;
 }

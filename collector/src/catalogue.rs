@@ -14,6 +14,9 @@ use crate::error::{Error, exit_code};
 use crate::settings::no_such_check;
 use crate::{output, text};
 
+/// Before what belongs to the check above.
+const INDENT: &str = "        ";
+
 /// One check, as `-o json` gives it.
 #[derive(Debug, Serialize)]
 struct Entry {
@@ -102,7 +105,8 @@ fn table(checks: &[&Check], width: usize, out: &mut dyn Write) -> io::Result<()>
         } else {
             // Names and titles go below what classifies a check.
             let (class, name) = row.split_at(4);
-            writeln!(out, "{}\n       {}", cells(class, &columns), name.join(": "))?;
+            writeln!(out, "{}", cells(class, &columns))?;
+            page::fill(&name.join(": "), [INDENT, INDENT], width, out)?;
         }
     }
     Ok(())

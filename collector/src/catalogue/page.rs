@@ -34,7 +34,7 @@ impl Page {
         let code = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
         self.styled(code, check.code, out)?;
         writeln!(out, "  {}", check.title)?;
-        self.paragraph(
+        fill(
             &format!(
                 "{}; {}; {}; {}; since {}",
                 check.slug,
@@ -43,8 +43,8 @@ impl Page {
                 profiles.join(", "),
                 check.since
             ),
-            "  ",
-            "  ",
+            ["  ", "  "],
+            self.width(),
             out,
         )?;
         self.body(check.documentation, out)
@@ -67,16 +67,20 @@ impl Page {
                     self.styled(Style::new().bold(), text, out)?;
                     writeln!(out)?;
                 }
-                Block::Paragraph(text) => self.paragraph(text, "  ", "  ", out)?,
+                Block::Paragraph(text) => fill(text, ["  ", "  "], self.width(), out)?,
                 Block::Item(mark, text) => {
                     let indent = " ".repeat(mark.chars().count() + 3);
-                    self.paragraph(text, &format!("  {mark} "), &indent, out)?;
+                    fill(text, [&format!("  {mark} "), &indent], self.width(), out)?;
                 }
                 Block::Verbatim(line) => writeln!(out, "{}", format!("    {line}").trim_end())?,
             }
             before = Some(block);
         }
         Ok(())
+    }
+
+    fn width(&self) -> usize {
+        self.width.min(MAX_WIDTH)
     }
 
     fn styled(&self, style: Style, text: &str, out: &mut dyn Write) -> io::Result<()> {
@@ -86,31 +90,31 @@ impl Page {
             out.write_all(text.as_bytes())
         }
     }
+}
 
-    /// Fills lines with words.
-    fn paragraph(&self, text: &str, first: &str, others: &str, out: &mut dyn Write) -> io::Result<()> {
-        let width = self.width.min(MAX_WIDTH);
-        let mut line = first.to_owned();
-        let mut used = first.chars().count();
-        let mut empty = true;
-        for word in text.split_whitespace() {
-            let length = word.chars().count();
-            if !empty && used + 1 + length > width {
-                writeln!(out, "{line}")?;
-                others.clone_into(&mut line);
-                used = others.chars().count();
-                empty = true;
-            }
-            if !empty {
-                line.push(' ');
-                used += 1;
-            }
-            line.push_str(word);
-            used += length;
-            empty = false;
+/// Fills lines of `width` columns with words; the first line begins with the first indent, all others with the second.
+pub(super) fn fill(text: &str, indents: [&str; 2], width: usize, out: &mut dyn Write) -> io::Result<()> {
+    let [first, others] = indents;
+    let mut line = first.to_owned();
+    let mut used = first.chars().count();
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if !empty && used + 1 + length > width {
+            writeln!(out, "{line}")?;
+            others.clone_into(&mut line);
+            used = others.chars().count();
+            empty = true;
         }
-        writeln!(out, "{line}")
+        if !empty {
+            line.push(' ');
+            used += 1;
+        }
+        line.push_str(word);
+        used += length;
+        empty = false;
     }
+    writeln!(out, "{line}")
 }
 
 fn blocks(documentation: &str) -> Vec<Block> {

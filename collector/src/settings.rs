@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use prejoin_checks::catalog;
-use prejoin_checks::facts::provenance::Source;
+use prejoin_checks::facts::cilium::Cilium;
+use prejoin_checks::facts::provenance::{Fact, Source};
 use prejoin_checks::facts::{ClusterFacts, DeclaredRange};
 use prejoin_checks::intent::{ExternalNetwork, Intent};
 use prejoin_checks::policy::Policy;
@@ -251,8 +252,22 @@ impl File {
     }
 
     fn planned(&self, place: usize, name: &str, planned: &Planned) -> ClusterFacts {
-        let declared = self.ranges(&format!("clusters[{place}].planned"), &planned.ranges());
-        ClusterFacts::planned(name, declared)
+        let key = format!("clusters[{place}].planned");
+        let mut facts = ClusterFacts::planned(name, self.ranges(&key, &planned.ranges()));
+        let mesh = [
+            ("cluster-id", planned.cluster_id.map(|id| id.to_string())),
+            ("cluster-name", planned.cluster_name.clone()),
+        ];
+        let config: BTreeMap<String, String> = mesh
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect();
+        if let (false, Fact::Unknown(unknown)) = (config.is_empty(), &facts.cilium) {
+            let source = Source::declared(format!("{} {key}", self.name));
+            let cilium = Cilium::planned(config, &source, unknown);
+            facts.cilium = Fact::known(cilium, source);
+        }
+        facts
     }
 
     fn ranges(&self, key: &str, ranges: &Ranges) -> Vec<DeclaredRange> {

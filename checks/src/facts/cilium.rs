@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kubernetes::ObservedBlock;
 use super::node::NodeAddress;
-use super::provenance::{Fact, Source, Unknown};
+use super::provenance::{Basis, Fact, Source, Unknown};
 use crate::cidr::Cidr;
 
 /// Everything read about Cilium in one cluster.
@@ -246,9 +246,43 @@ pub struct IpsecKey {
 }
 
 impl Cilium {
-    /// ConfigMap `cilium-config` as a source, for the key given.
+    /// Cilium in a cluster that does not exist yet: the keys that the user declared, and nothing else.
+    pub fn planned(config: BTreeMap<String, String>, declared: &Source, unknown: &Unknown) -> Self {
+        fn all<T>(unknown: &Unknown) -> Fact<T> {
+            Fact::Unknown(unknown.clone())
+        }
+        Self {
+            namespace: String::new(),
+            versions: all(unknown),
+            agent_pods: all(unknown),
+            config: Fact::known(config, declared.clone()),
+            node_configs: all(unknown),
+            nodes: all(unknown),
+            pod_ip_pools: all(unknown),
+            identities: all(unknown),
+            endpoints: all(unknown),
+            ip_masq_agent: all(unknown),
+            policies: all(unknown),
+            mesh: Mesh {
+                remote_users: all(unknown),
+                host_aliases: all(unknown),
+            },
+            secrets: all(unknown),
+        }
+    }
+
+    /// Where the configuration was declared, for a cluster that does not exist yet.
+    pub fn declared(&self) -> Option<&Source> {
+        let source = &self.config.known_value().ok()?.source;
+        (source.basis == Basis::Declared).then_some(source)
+    }
+
+    /// ConfigMap `cilium-config` as a source, for the key given; the declaration, if the cluster does not exist yet.
     pub fn config_source(&self, key: &str) -> Source {
-        Source::read(format!("ConfigMap {}/cilium-config", self.namespace), key)
+        match self.declared() {
+            Some(declared) => Source::declared(format!("{} {key}", declared.field)),
+            None => Source::read(format!("ConfigMap {}/cilium-config", self.namespace), key),
+        }
     }
 
     /// A `CiliumNodeConfig` as a source, for the key given.

@@ -60,7 +60,10 @@ impl<'a> Settings<'a> {
             overrides,
             refusals: Vec::new(),
         };
-        settings.refusals = refused::refusals(&settings);
+        // A plan says a few keys only, and no agent has refused it.
+        if cilium.declared().is_none() {
+            settings.refusals = refused::refusals(&settings);
+        }
         settings
     }
 
@@ -82,6 +85,9 @@ impl<'a> Settings<'a> {
     /// What the absence of a key means.
     fn default(&self, key: &str) -> Result<Known<String>, Unknown> {
         let source = self.cilium.config_source(key);
+        if self.cilium.declared().is_some() {
+            return Err(Unknown::new(Reason::NotDeclared, format!("{source}: nothing is said")));
+        }
         let Some(known) = Key::find(key) else {
             return Err(Unknown::not_found(format!(
                 "{source} is absent and its default is not known"

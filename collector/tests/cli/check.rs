@@ -192,6 +192,48 @@ fn planned_clusters_and_declared_ranges_are_part_of_the_audit() {
 }
 
 #[test]
+fn a_planned_cluster_is_judged_by_what_is_declared_and_nothing_is_assumed() {
+    let place = place();
+    let check = |id: u32| {
+        place.write(
+            "prejoin.yaml",
+            format!(
+                "apiVersion: prejoin.dev/v1alpha1\n\
+                 clusters:\n- {{name: east, facts: east.json}}\n\
+                 - {{name: north, planned: {{clusterId: {id}, clusterName: north, pods: [10.200.0.0/16], services: [10.201.0.0/16]}}}}\n\
+                 profiles: [clustermesh]\nprobe: none\noutput: json\n"
+            ),
+        );
+        place.run(&["check", "-f", "prejoin.yaml"]).json()
+    };
+    let about_north = |report: &serde_json::Value| {
+        let findings = report["findings"].as_array().unwrap().iter();
+        let about = findings.filter(|finding| {
+            finding["subject"]["clusters"]
+                .as_array()
+                .unwrap()
+                .contains(&"north".into())
+        });
+        about.cloned().collect::<Vec<_>>()
+    };
+    let twice = check(1);
+    let duplicate = about_north(&twice)
+        .into_iter()
+        .find(|finding| finding["slug"] == "cluster-id-duplicate")
+        .unwrap();
+    assert_eq!(duplicate["verdict"], "fail");
+    let evidence = duplicate["evidence"].to_string();
+    assert!(
+        evidence.contains("prejoin.yaml clusters[1].planned cluster-id"),
+        "{evidence}"
+    );
+    for finding in about_north(&check(3)) {
+        let verdict = finding["verdict"].as_str().unwrap();
+        assert!(["pass", "skip"].contains(&verdict), "{finding:#}");
+    }
+}
+
+#[test]
 fn output_without_a_reader_ends_quietly() {
     let place = place();
     let mut child = place

@@ -1,12 +1,16 @@
 //! Submariner. Codes: `SM0xx` platform and kube-proxy, `SM1xx` identity, `SM2xx` ranges and Globalnet, `SM3xx` network plugins, `SM4xx` nodes and
 //! gateways, `SM5xx` flows, `SM6xx` truth of what is advertised, `SM7xx` MCS, `SM8xx` DNS, `SM9xx` live state.
 
+pub mod addresses;
+pub mod admission;
 pub mod broker;
 pub mod gateway;
 pub mod gateway_settings;
 pub mod identity;
 pub mod kube_proxy;
+pub mod lab;
 pub mod platform;
+pub mod ports;
 
 use crate::check::Check;
 use crate::facts::provenance::{Reason, Unknown};
@@ -15,11 +19,15 @@ use crate::profile::flow::Flow;
 /// The subjects of this family.
 pub(crate) static CHECKS: &[&[&Check]] = &[
     platform::CHECKS,
+    admission::CHECKS,
     broker::CHECKS,
     kube_proxy::CHECKS,
     identity::CHECKS,
     gateway::CHECKS,
     gateway_settings::CHECKS,
+    addresses::CHECKS,
+    ports::CHECKS,
+    lab::CHECKS,
 ];
 
 /// The flows of this profile.

@@ -3,11 +3,10 @@
 use super::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::node::Node;
-use crate::facts::provenance::{Source, Unknown};
-use crate::facts::submariner::{Endpoint, Gateway};
+use crate::facts::provenance::Source;
 use crate::fleet::{Audit, Cluster};
 use crate::outcome::Outcome;
-use crate::profile::submariner::gateways::{labelled, labelled_or_candidates};
+use crate::profile::submariner::gateways::{SETTING_PREFIX, active, labelled, labelled_or_candidates, setting};
 use crate::profile::submariner::{Mesh, member};
 use crate::report::{Evidence, Severity};
 
@@ -19,20 +18,7 @@ pub(super) static CHECKS: &[&Check] = &[
     &CLAMP_SETTING,
 ];
 
-/// What the keys of gateway settings start with.
-pub(super) const PREFIX: &str = "gateway.submariner.io/";
 const NAMES: [&str; 4] = ["natt-discovery-port", "preferred-server", "public-ip", "udp-port"];
-
-/// A setting of a node with where it stands: an annotation beats a label.
-pub(super) fn setting<'a>(node: &'a Node, name: &str) -> Option<(&'a str, Source)> {
-    let key = format!("{PREFIX}{name}");
-    let source = |place: &str| Source::read(format!("Node {}", node.name), format!("metadata.{place}[{key}]"));
-    let annotation = node
-        .annotations
-        .get(&key)
-        .map(|value| (value.as_str(), source("annotations")));
-    annotation.or_else(|| node.labels.get(&key).map(|value| (value.as_str(), source("labels"))))
-}
 
 /// Something wrong with one node's setting.
 struct Fault {
@@ -101,7 +87,9 @@ fn setting_names(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
             .iter()
             .flat_map(|(place, map)| map.iter().map(move |(k, v)| (place, k, v)))
         {
-            let Some(name) = key.strip_prefix(PREFIX) else { continue };
+            let Some(name) = key.strip_prefix(SETTING_PREFIX) else {
+                continue;
+            };
             let bad_value = name == "preferred-server" && libreswan && !is_boolean(value);
             if NAMES.contains(&name) && !bad_value {
                 continue;
@@ -120,7 +108,7 @@ fn setting_names(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
         }
     }
     Ok(outcome_of(faults)
-        .expected(format!("after {PREFIX} only {}", NAMES.join(", ")))
+        .expected(format!("after {SETTING_PREFIX} only {}", NAMES.join(", ")))
         .remedy("remove the key, or write it as the gateway reads it"))
 }
 
@@ -191,13 +179,6 @@ fn settings_in_force(_: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
         .remedy("restart the gateway pod"))
 }
 
-/// The active gateway with its own endpoint.
-pub(super) fn active<'a>(cluster: &Cluster<'a>) -> Result<Option<(&'a Gateway, &'a Endpoint)>, Unknown> {
-    let gateways = cluster.facts.submariner.get()?.gateways.get()?;
-    let active = gateways.iter().find(|gateway| gateway.ha_status == "active");
-    Ok(active.and_then(|gateway| Some((gateway, gateway.local_endpoint.as_ref()?))))
-}
-
 declare_check! {
     /// ## What it checks
     /// The setting `public-ip` of gateway nodes can be resolved.
@@ -252,7 +233,7 @@ fn public_ip_setting(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
     Ok(outcome_of(faults)
         .expected("method:parameter items, the first that succeeds being readable")
         .remedy(format!(
-            "kubectl annotate --overwrite node NAME {PREFIX}public-ip=ipv4:ADDRESS, and remove a label of that name"
+            "kubectl annotate --overwrite node NAME {SETTING_PREFIX}public-ip=ipv4:ADDRESS, and remove a label of that name"
         )))
 }
 

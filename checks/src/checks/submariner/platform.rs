@@ -1,6 +1,6 @@
 //! What Submariner asks of Kubernetes, its nodes and the broker's address.
 
-use super::{some_of, unseen};
+use super::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::compare::Groups;
 use crate::facts::provenance::{Known, Source, Unknown};
@@ -19,8 +19,6 @@ pub(super) static CHECKS: &[&Check] = &[
     &WINDOWS_NODES,
     &IPV4,
     &VERSION_SKEW,
-    &PRIVILEGED_NAMESPACE,
-    &EXTERNAL_IPS,
 ];
 
 declare_check! {
@@ -473,134 +471,6 @@ fn version_skew(audit: &Audit<'_>) -> Vec<Outcome> {
             .expected("one minor version in all members")
             .remedy("upgrade the members that lag behind: subctl upgrade")
     })
-}
-
-declare_check! {
-    /// ## What it checks
-    /// Namespace `submariner-operator` admits privileged pods on the host network.
-    ///
-    /// ## Why it matters
-    /// Gateway and route agent need both. Where Pod Security admission refuses them, their DaemonSets stay empty.
-    ///
-    /// ## How it is determined
-    /// `subctl` labels the namespace itself. With Helm or GitOps the label `pod-security.kubernetes.io/enforce` must not be stricter than
-    /// `privileged`; without the label the default of the cluster counts, which is `privileged` unless the API server is given an
-    /// admission configuration. For a member the label as it is. OpenShift's own constraints (SCC) are not seen.
-    ///
-    /// ## How to fix
-    /// Label the namespace `pod-security.kubernetes.io/enforce=privileged`. On OpenShift, Helm installations also need SCC grants for the
-    /// service accounts of gateway, route agent and Globalnet.
-    ///
-    /// ## References
-    /// `subctl`, `pkg/operator/ensure.go`; Submariner documentation, known issues.
-    pub static PRIVILEGED_NAMESPACE = {
-        code: "SM008",
-        slug: "submariner-privileged-namespace",
-        title: "Submariner's namespace refuses privileged pods",
-        severity: Fail,
-        profiles: [Submariner],
-        since: "0.1.0",
-        why: "gateway and route agent pods are refused",
-        rules: ["submariner PLAT-08"],
-        run: Cluster(privileged_namespace),
-    };
-}
-
-fn privileged_namespace(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
-    const LABEL: &str = "pod-security.kubernetes.io/enforce";
-    let member = installed(cluster)?;
-    if member.is_none() && Mesh::of(audit).joined_by_subctl() {
-        return Ok(Outcome::holds().found("subctl join labels the namespace itself"));
-    }
-    let name = member.map_or("submariner-operator", |config| &config.value.namespace);
-    let namespaces = cluster.facts.namespaces.get()?;
-    let namespace = namespaces.iter().find(|namespace| namespace.name == name);
-    let expected = format!("namespace {name} labelled {LABEL}=privileged");
-    if let Some(level) = namespace.and_then(|namespace| namespace.labels.get(LABEL)) {
-        let source = Source::read(format!("Namespace {name}"), LABEL);
-        let outcome = if level == "privileged" {
-            Outcome::holds()
-        } else {
-            Outcome::broken().remedy(format!("kubectl label --overwrite namespace {name} {LABEL}=privileged"))
-        };
-        return Ok(outcome
-            .expected(expected)
-            .found(format!("enforce={level}"))
-            .evidence(Evidence::new(cluster.name(), level, &source)));
-    }
-    if member.is_some() {
-        return Ok(Outcome::holds().found("no Pod Security label, and the pods were admitted"));
-    }
-    if openshift(cluster)?.is_some() {
-        return Err(Unknown::not_found("OpenShift's security context constraints are not read").into());
-    }
-    let flags = cluster.facts.control_plane.api_server_flags.get();
-    let flags = flags.map_err(|why| unseen(why, "the cluster's Pod Security default"))?;
-    if flags.contains_key("admission-control-config-file") {
-        return Err(Unknown::not_found(
-            "the API server has an admission configuration file, which may hold another Pod Security default",
-        )
-        .into());
-    }
-    Ok(Outcome::holds().found("no Pod Security label, and the default is privileged"))
-}
-
-declare_check! {
-    /// ## What it checks
-    /// With Globalnet, admission plugin `DenyServiceExternalIPs` is off.
-    ///
-    /// ## Why it matters
-    /// Globalnet makes an internal Service with `externalIPs` for each exported one. The plugin refuses these: exports never get a global address.
-    ///
-    /// ## How it is determined
-    /// `--enable-admission-plugins` of the kube-apiserver pod. Where no such pod is visible it cannot be told; GKE has the plugin on by default.
-    ///
-    /// ## How to fix
-    /// Take the plugin out of the list; on GKE, `gcloud container clusters update --enable-service-externalips`.
-    ///
-    /// ## References
-    /// Submariner documentation, Globalnet and the quickstart for GKE.
-    pub static EXTERNAL_IPS = {
-        code: "SM009",
-        slug: "globalnet-external-ips",
-        title: "The API server refuses Globalnet's Services",
-        severity: Fail,
-        profiles: [Submariner],
-        since: "0.1.0",
-        why: "exported Services get no global address",
-        rules: ["submariner PLAT-09"],
-        run: Cluster(external_ips),
-    };
-}
-
-fn external_ips(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
-    const FLAG: &str = "enable-admission-plugins";
-    if !Mesh::of(audit).globalnet(cluster)?.value {
-        return Err(NoVerdict::does_not_apply("Globalnet is off"));
-    }
-    let flags = cluster.facts.control_plane.api_server_flags.known_value();
-    let flags = flags.map_err(|why| unseen(why, "the API server's admission plugins"))?;
-    let plugins = flags.value.get(FLAG).map_or("", String::as_str);
-    let source = Source::read(flags.source.object.clone(), format!("--{FLAG}"));
-    let outcome = if plugins
-        .split(',')
-        .any(|plugin| plugin.trim() == "DenyServiceExternalIPs")
-    {
-        Outcome::broken().remedy(format!(
-            "take DenyServiceExternalIPs out of --{FLAG} of {}",
-            cluster.name()
-        ))
-    } else {
-        Outcome::holds()
-    };
-    Ok(outcome
-        .expected("admission plugin DenyServiceExternalIPs off")
-        .found(if plugins.is_empty() {
-            "no plugins beyond the defaults"
-        } else {
-            plugins
-        })
-        .evidence(Evidence::new(cluster.name(), &plugins, &source)))
 }
 
 #[cfg(test)]

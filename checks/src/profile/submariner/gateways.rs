@@ -1,11 +1,18 @@
 //! Which nodes are, or may become, gateways.
 
+use std::net::Ipv4Addr;
+
+use super::{absent, member};
 use crate::facts::node::Node;
-use crate::facts::provenance::Unknown;
+use crate::facts::provenance::{Source, Unknown};
+use crate::facts::submariner::{Endpoint, Gateway};
 use crate::fleet::Cluster;
 
 /// The label that makes a node a gateway; only the value `true` counts.
 pub const GATEWAY_LABEL: &str = "submariner.io/gateway";
+
+/// What the keys of gateway settings start with.
+pub const SETTING_PREFIX: &str = "gateway.submariner.io/";
 
 /// Whether a node carries the gateway label.
 pub fn is_gateway(node: &Node) -> bool {
@@ -48,4 +55,56 @@ pub fn labelled_or_candidates<'a>(cluster: &Cluster<'a>) -> Result<Vec<&'a Node>
         return candidates(cluster);
     }
     Ok(labelled)
+}
+
+/// A setting of a node with where it stands: an annotation beats a label.
+pub fn setting<'a>(node: &'a Node, name: &str) -> Option<(&'a str, Source)> {
+    let key = format!("{SETTING_PREFIX}{name}");
+    let source = |place: &str| Source::read(format!("Node {}", node.name), format!("metadata.{place}[{key}]"));
+    let annotation = node
+        .annotations
+        .get(&key)
+        .map(|value| (value.as_str(), source("annotations")));
+    annotation.or_else(|| node.labels.get(&key).map(|value| (value.as_str(), source("labels"))))
+}
+
+/// Whether a node's setting fixes its public address: an `ipv4:` item.
+pub fn has_fixed_public_ip(node: &Node) -> bool {
+    let fixes = |item: &str| {
+        item.trim()
+            .strip_prefix("ipv4:")
+            .is_some_and(|ip| ip.parse::<Ipv4Addr>().is_ok())
+    };
+    setting(node, "public-ip").is_some_and(|(value, _)| value.split(',').any(fixes))
+}
+
+/// The active gateway of a member with its own endpoint; `None` while there is none.
+pub fn active<'a>(cluster: &Cluster<'a>) -> Result<Option<(&'a Gateway, &'a Endpoint)>, Unknown> {
+    let gateways = cluster.facts.submariner.get()?.gateways.get()?;
+    let active = gateways.iter().find(|gateway| gateway.ha_status == "active");
+    Ok(active.and_then(|gateway| Some((gateway, gateway.local_endpoint.as_ref()?))))
+}
+
+/// What a member tells others about its active gateway, with where it says so; `None` while there is none.
+pub fn own_endpoint<'a>(cluster: &Cluster<'a>) -> Result<Option<(&'a Endpoint, Source)>, Unknown> {
+    let config = member(cluster)?;
+    let gateway = match active(cluster) {
+        Ok(active) => active,
+        Err(why) if absent(&why) => None,
+        Err(why) => return Err(why),
+    };
+    if let Some((gateway, endpoint)) = gateway {
+        let source = Source::read(format!("Gateway {}", gateway.name), "status.localEndpoint");
+        return Ok(Some((endpoint, source)));
+    }
+    let endpoints = cluster.facts.submariner.get()?.endpoints.get()?;
+    let own = endpoints
+        .iter()
+        .find(|endpoint| endpoint.cluster_id == config.value.cluster_id);
+    Ok(own.map(|endpoint| {
+        (
+            endpoint,
+            Source::read(format!("Endpoint {}", endpoint.cable_name), "spec"),
+        )
+    }))
 }

@@ -1,14 +1,11 @@
 use crate::engine::judge;
 use crate::facts::ClusterFacts;
-use crate::facts::kubernetes::{Namespace, OpenShiftNetwork};
 use crate::facts::node::NodeAddress;
-use crate::facts::provenance::{Fact, Reason, Source};
+use crate::facts::provenance::{Fact, Reason};
 use crate::intent::{Intent, SubmarinerPlan};
 use crate::profile::Profile::Submariner;
 use crate::report::{Finding, Report, Severity, Verdict};
-use crate::samples::{
-    findings, flannel, policy, report, submariner, submariner_config_mut, submariner_mut, turn_globalnet_on, value_mut,
-};
+use crate::samples::{findings, flannel, policy, report, submariner, submariner_mut, value_mut};
 
 /// The only finding of a check about a cluster before it joins.
 fn alone(facts: ClusterFacts, code: &str) -> Finding {
@@ -145,66 +142,4 @@ fn members_share_one_minor_version() {
         findings(&report(Submariner, &[flannel("east", 1), flannel("west", 2)]), "SM007")[0].verdict,
         Verdict::Skip
     );
-}
-
-#[test]
-fn helm_needs_a_namespace_that_admits_privileged_pods() {
-    let helm = |facts: &ClusterFacts| {
-        let report = planned(std::slice::from_ref(facts), |plan| {
-            plan.installer = Some("helm".to_owned());
-        });
-        findings(&report, "SM008")[0].verdict
-    };
-    let mut facts = flannel("east", 1);
-    assert_eq!(helm(&facts), Verdict::Pass);
-    value_mut(&mut facts.control_plane.api_server_flags).insert(
-        "admission-control-config-file".to_owned(),
-        "/etc/admission.yaml".to_owned(),
-    );
-    assert_eq!(helm(&facts), Verdict::Unknown);
-    value_mut(&mut facts.namespaces).push(Namespace {
-        name: "submariner-operator".to_owned(),
-        labels: [("pod-security.kubernetes.io/enforce".to_owned(), "restricted".to_owned())].into(),
-        ..Namespace::default()
-    });
-    assert_eq!(helm(&facts), Verdict::Fail);
-    // subctl relabels it.
-    assert_eq!(alone(facts.clone(), "SM008").verdict, Verdict::Pass);
-    let mut openshift = flannel("east", 1);
-    openshift.control_plane.openshift_network =
-        Fact::known(OpenShiftNetwork::default(), Source::read("Network cluster", ""));
-    assert_eq!(helm(&openshift), Verdict::Unknown);
-}
-
-#[test]
-fn a_members_namespace_must_admit_its_pods() {
-    let mut facts = submariner(&[("east", 1)]);
-    assert_eq!(findings(&report(Submariner, &facts), "SM008")[0].verdict, Verdict::Pass);
-    let namespaces = value_mut(&mut facts[0].namespaces);
-    namespaces
-        .last_mut()
-        .unwrap()
-        .labels
-        .values_mut()
-        .for_each(|level| *level = "baseline".to_owned());
-    assert_eq!(findings(&report(Submariner, &facts), "SM008")[0].verdict, Verdict::Fail);
-}
-
-#[test]
-fn globalnet_needs_services_with_external_ips() {
-    let mut facts = submariner(&[("east", 1)]);
-    assert_eq!(findings(&report(Submariner, &facts), "SM009")[0].verdict, Verdict::Skip);
-    turn_globalnet_on(&mut facts);
-    assert_eq!(findings(&report(Submariner, &facts), "SM009")[0].verdict, Verdict::Pass);
-    value_mut(&mut facts[0].control_plane.api_server_flags).insert(
-        "enable-admission-plugins".to_owned(),
-        "NodeRestriction,DenyServiceExternalIPs".to_owned(),
-    );
-    assert_eq!(findings(&report(Submariner, &facts), "SM009")[0].verdict, Verdict::Fail);
-    facts[0].control_plane.api_server_flags = Fact::unknown(Reason::NotFound, "no kube-apiserver pod is visible");
-    assert_eq!(
-        findings(&report(Submariner, &facts), "SM009")[0].verdict,
-        Verdict::Unknown
-    );
-    submariner_config_mut(&mut facts[0]).cluster_id.clear();
 }

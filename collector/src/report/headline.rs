@@ -91,7 +91,7 @@ fn why_unknown(view: &View<'_>) -> String {
         [one] => {
             let lead = one.lead();
             let (checks, what) = (
-                one.findings.len(),
+                one.codes().len(),
                 if lead.found.is_empty() {
                     &lead.reason
                 } else {
@@ -109,7 +109,10 @@ fn why_unknown(view: &View<'_>) -> String {
             reasons.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
             let reasons: Vec<String> = reasons
                 .iter()
-                .map(|(reason, number)| format!("{number} {reason}"))
+                .map(|(reason, number)| match number {
+                    1 => (*reason).to_owned(),
+                    _ => format!("{reason} ({number} times)"),
+                })
                 .collect();
             format!(
                 "because {} things could not be determined: {}",

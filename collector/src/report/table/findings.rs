@@ -64,28 +64,34 @@ impl Section<'_, '_> {
         }
     }
 
-    /// Where a cause is, as far as that is not plain: clusters, and how many pairs of many.
+    /// Where a cause is, as far as that is not plain: clusters, how many pairs of many, how many causes read alike.
     fn about(&self, cause: &Cause<'_>, causes: usize) -> String {
         let all = self.view.report.clusters.len();
         let clusters = cause.clusters();
-        let mut about = Vec::new();
-        if clusters.len() < all {
-            about.push(short_list(&clusters, 4));
-        } else if all > 2 {
-            about.push(format!("all {all} clusters"));
-        }
-        about.extend(self.pairs(cause));
+        let who = match clusters.len() {
+            number if number < all => short_list(&clusters, 4),
+            number if number > 2 => format!("all {all} clusters"),
+            2 if causes > 1 => "both clusters".to_owned(),
+            _ => String::new(),
+        };
+        let mut how_many: Vec<String> = self.pairs(cause).into_iter().collect();
         if causes > 1 {
-            about.push(format!("{causes} times"));
+            how_many.push(count(causes, "cause"));
         }
-        about.join(": ")
+        let parts = [who, how_many.join(", ")];
+        let parts: Vec<&str> = parts
+            .iter()
+            .map(String::as_str)
+            .filter(|part| !part.is_empty())
+            .collect();
+        parts.join(": ")
     }
 
-    /// How many pairs of clusters a cause concerns, where there are several.
+    /// How many pairs of clusters a cause concerns, if not all.
     fn pairs(&self, cause: &Cause<'_>) -> Option<String> {
         let matrix = Matrix::over(self.view.report, cause.findings.iter().copied());
         let pairs = matrix.pairs() - matrix.count(Verdict::Pass);
-        (matrix.pairs() > 1).then(|| format!("{pairs} of {} pairs", matrix.pairs()))
+        (matrix.pairs() > 1 && pairs < matrix.pairs()).then(|| format!("{pairs} of {}", count(matrix.pairs(), "pair")))
     }
 
     fn details(&self, page: &mut Page, cause: &Cause<'_>) {
@@ -187,7 +193,7 @@ impl Section<'_, '_> {
         let all = Cause {
             findings: group.iter().flat_map(|cause| cause.findings.iter().copied()).collect(),
         };
-        let cost = format!("{} no verdict", have(all.findings.len(), "check"));
+        let cost = format!("{} no verdict", have(all.codes().len(), "check"));
         page.title(
             cell(format!("? {}", all.lead().reason), Tone::Unknown),
             cell(cost, Tone::Strong),
@@ -292,22 +298,16 @@ impl Section<'_, '_> {
         let mut grid = Grid::new(0);
         for group in by_code {
             let lead = group[0].lead();
-            let mut text = lead.title.clone();
-            if let [one] = group.as_slice() {
-                let found = one.texts(|finding| &finding.found);
-                if !found.is_empty() {
-                    text = format!("{text}: {}", found[..found.len().min(2)].join("; "));
-                }
-                if found.len() > 2 {
-                    text = format!("{text}; {} more", found.len() - 2);
-                }
-            } else {
-                text = format!("{text}, {} times", group.len());
-            }
             let all = Cause {
                 findings: group.iter().flat_map(|cause| cause.findings.iter().copied()).collect(),
             };
-            let mut notes = vec![self.about(&all, 1)];
+            let found = all.texts(|finding| &finding.found);
+            let text = match found.len() {
+                0 => lead.title.clone(),
+                1 | 2 => format!("{}: {}", lead.title, found.join("; ")),
+                more => format!("{}: {}; {} more", lead.title, found[0], more - 1),
+            };
+            let mut notes = vec![self.about(&all, group.len())];
             notes.extend(
                 self.view
                     .fails_for(&lead.cause)

@@ -4,17 +4,20 @@
 pub mod addresses;
 pub mod admission;
 pub mod broker;
+pub mod flows;
 pub mod gateway;
 pub mod gateway_settings;
 pub mod identity;
 pub mod kube_proxy;
 pub mod lab;
+pub mod live;
 pub mod platform;
 pub mod ports;
+pub mod truth;
 
 use crate::check::Check;
 use crate::facts::provenance::{Reason, Unknown};
-use crate::profile::flow::Flow;
+pub(crate) use flows::FLOWS;
 
 /// The subjects of this family.
 pub(crate) static CHECKS: &[&[&Check]] = &[
@@ -28,10 +31,10 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     addresses::CHECKS,
     ports::CHECKS,
     lab::CHECKS,
+    flows::CHECKS,
+    truth::CHECKS,
+    live::CHECKS,
 ];
-
-/// The flows of this profile.
-pub(crate) static FLOWS: &[&Flow] = &[];
 
 /// Names in a sentence, the first few of many: `a, b and 7 more`.
 fn some_of<T: ToString>(names: impl IntoIterator<Item = T>) -> String {

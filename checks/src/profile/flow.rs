@@ -18,7 +18,7 @@ pub struct Flow {
     pub code: &'static str,
     /// Who sends: `every node`.
     pub from: &'static str,
-    /// Who must receive it, in another cluster: `every node`.
+    /// Who must receive it: `every node of the other clusters`.
     pub to: &'static str,
     /// What it carries.
     pub purpose: &'static str,
@@ -61,7 +61,7 @@ pub fn judge(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
     if clusters.len() >= 2 || (reason == Reason::NotAsked && outcomes.is_empty()) {
         let outcome = Outcome::none(NoVerdict::missing(reason, detail))
             .expected(format!(
-                "{} from {} to {} of the other clusters, both ways: {}",
+                "{} from {} to {}, both ways: {}",
                 needs.describe(audit),
                 flow.from,
                 flow.to,

@@ -37,7 +37,7 @@ type Need = Result<Known<String>, NoVerdict>;
 static TUNNEL: Flow = Flow {
     code: "CM501",
     from: "every node",
-    to: "every node",
+    to: "every node of the other clusters",
     purpose: "encapsulated pod traffic",
     need: |_, cluster| {
         let settings = cluster.cilium()?;
@@ -52,7 +52,7 @@ static TUNNEL: Flow = Flow {
 static WIREGUARD: Flow = Flow {
     code: "CM502",
     from: "every node",
-    to: "every node",
+    to: "every node of the other clusters",
     purpose: "encrypted traffic",
     need: |_, cluster| on(cluster, "enable-wireguard", "UDP 51871 (WireGuard)", "WireGuard is off"),
 };
@@ -60,7 +60,7 @@ static WIREGUARD: Flow = Flow {
 static ESP: Flow = Flow {
     code: "CM503",
     from: "every node",
-    to: "every node",
+    to: "every node of the other clusters",
     purpose: "encrypted traffic, IPsec without UDP around it",
     need: |_, cluster| on(cluster, "enable-ipsec", "IP protocol 50 (ESP)", "IPsec is off"),
 };
@@ -68,7 +68,7 @@ static ESP: Flow = Flow {
 static POD_ROUTING: Flow = Flow {
     code: "CM504",
     from: "every pod",
-    to: "every pod",
+    to: "every pod of the other clusters",
     purpose: "pod traffic that the network itself routes",
     need: |_, cluster| {
         let mode = cluster.cilium()?.routing_mode()?;
@@ -83,7 +83,7 @@ static POD_ROUTING: Flow = Flow {
 static CONTROL_PLANE: Flow = Flow {
     code: "CM505",
     from: "KVStoreMesh (a pod), or every node without it",
-    to: "the mesh's control plane",
+    to: "the control planes of the other clusters",
     purpose: "state of the peers",
     need: |_, cluster| {
         cluster.cilium()?;
@@ -94,7 +94,7 @@ static CONTROL_PLANE: Flow = Flow {
 static HEALTH: Flow = Flow {
     code: "CM506",
     from: "every node",
-    to: "every node and its health endpoint",
+    to: "every node of the other clusters and its health endpoint",
     purpose: "Cilium's health matrix",
     need: |_, cluster| {
         let settings = cluster.cilium()?;
@@ -109,7 +109,7 @@ static HEALTH: Flow = Flow {
 static ICMP: Flow = Flow {
     code: "CM507",
     from: "every node",
-    to: "every node and its health endpoint",
+    to: "every node of the other clusters and its health endpoint",
     purpose: "Cilium's health matrix, round trip times",
     need: |_, cluster| on(cluster, "enable-health-checking", "ICMP echo", "health checking is off"),
 };
@@ -117,7 +117,7 @@ static ICMP: Flow = Flow {
 static PATH_MTU: Flow = Flow {
     code: "CM508",
     from: "every node",
-    to: "every node",
+    to: "every node of the other clusters",
     purpose: "full-size packets with what encapsulation and encryption add",
     need: |_, cluster| {
         Ok(cluster
@@ -130,7 +130,7 @@ static PATH_MTU: Flow = Flow {
 static HUBBLE: Flow = Flow {
     code: "CM509",
     from: "Hubble Relay (a pod)",
-    to: "every node",
+    to: "every node of the other clusters",
     purpose: "flow visibility across the mesh",
     need: |_, cluster| {
         let settings = cluster.cilium()?;

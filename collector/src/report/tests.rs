@@ -63,7 +63,7 @@ fn tables_in_full() {
 
 #[test]
 fn tables_in_colour() {
-    for name in ["three-causes", "five"] {
+    for name in ["three-causes", "five", "forty"] {
         let options = RenderOptions {
             color: true,
             ..options(Format::Table, 80)

@@ -294,6 +294,42 @@ fn a_rule_that_is_not_symmetric_by_mistake_hides_nothing() {
     }
 }
 
+#[test]
+fn alike_but_not_equally_bad_is_not_one_group() {
+    // At 11.0.0.0/16 the worst is explained: the inner range's owner has 11.0.0.0/8, which is as bad for kind 0.
+    let at = |block: &str, owner: usize, kind: Kind| (cidr(block), Claim { owner, kind });
+    let index = AddressIndex::new(vec![
+        at("10.0.0.0/16", 0, 0),
+        at("10.0.0.0/16", 1, 1),
+        at("10.0.0.0/24", 2, 2),
+        at("11.0.0.0/16", 0, 0),
+        at("11.0.0.0/16", 1, 1),
+        at("11.0.0.0/24", 2, 2),
+        at("11.0.0.0/8", 2, 3),
+    ]);
+    let groups = index.conflicts(
+        |claim| Some(*claim),
+        |a, b, _| match (a.min(b), a.max(b)) {
+            (0, 2 | 3) => Some(Fail),
+            (0 | 1, 1 | 2) => Some(Warn),
+            _ => None,
+        },
+    );
+    let group = |severity, outer: &[usize], inner: &[usize]| Group {
+        severity,
+        outer: outer.to_vec(),
+        inner: inner.to_vec(),
+    };
+    assert_eq!(
+        groups,
+        [
+            group(Fail, &[0, 1], &[2]),
+            group(Fail, &[6], &[3]),
+            group(Warn, &[3, 4], &[5])
+        ]
+    );
+}
+
 /// Beyond 64 kinds nothing is explained by another kind any more, and still nothing is lost.
 #[test]
 fn more_kinds_than_fit_a_set_lose_no_conflict() {

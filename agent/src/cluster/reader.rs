@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
 
 use super::config_map::ConfigMaps;
 use super::failure::{Failure, JsonFlaw, one_line};
@@ -29,7 +30,7 @@ const UNPOISONED: &str = "nothing panics while it holds the lock";
 /// Reads one API server and keeps the list of what was asked.
 pub(crate) struct Reader<'a> {
     pub(crate) options: &'a ReadOptions,
-    transport: Transport,
+    transport: Arc<Transport>,
     reads: Mutex<Vec<Read>>,
     groups: Once<Vec<String>>,
     /// What each group and version serves, by `cilium.io/v2`; the plural names, or why they are not known.
@@ -73,7 +74,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(client: kube::Client, options: &'a ReadOptions) -> Self {
         Self {
             options,
-            transport: Transport::new(client, options.timeout, options.silence()),
+            transport: Arc::new(Transport::new(client, options.timeout, options.silence())),
             reads: Mutex::default(),
             groups: OnceCell::new(),
             resources: Mutex::default(),
@@ -287,37 +288,48 @@ impl<'a> Reader<'a> {
         let mut tally = Tally::default();
         let mut token = String::new();
         let mut restarted = false;
-        loop {
-            let query = page_query(self.options.page_size, label_selector, &token);
-            let body = match self.transport.get(&format!("{path}?{query}")).await {
+        // The next page is on its way while the last one is reduced. Dropping the set ends what is under way.
+        let mut coming = JoinSet::new();
+        let fetch = |token: &str| {
+            let transport = Arc::clone(&self.transport);
+            let query = page_query(self.options.page_size, label_selector, token);
+            let path = format!("{path}?{query}");
+            async move { transport.get(&path).await }
+        };
+        coming.spawn(fetch(""));
+        while let Some(fetched) = coming.join_next().await {
+            let fetched = fetched.unwrap_or_else(|_| Err(Failure::Broken("the request broke off".to_owned())));
+            let body = match fetched {
                 Ok(body) => body,
-                Err(Failure::Refused(StatusCode::GONE, _)) if !token.is_empty() => {
-                    if restarted {
-                        return Err((Failure::Expired, tally.objects));
-                    }
+                Err(Failure::Refused(StatusCode::GONE, _)) if !token.is_empty() && !restarted => {
                     restarted = true;
                     kept = A::default();
                     tally = Tally::default();
                     token.clear();
+                    coming.spawn(fetch(""));
                     continue;
+                }
+                Err(Failure::Refused(StatusCode::GONE, _)) if restarted => {
+                    return Err((Failure::Expired, tally.objects));
                 }
                 Err(failure) => return Err((failure, tally.objects)),
             };
-            let next =
-                read_page(&body, &mut kept, &mut tally, &mut reduce).map_err(|failure| (failure, tally.objects))?;
-            drop(body);
-            self.report(request, tally.objects, next.is_none());
-            let Some(next) = next else {
-                return Ok((kept, tally));
-            };
-            if next == token || tally.objects > MAX_OBJECTS {
-                return Err((Failure::Garbled("the list has no end".to_owned()), tally.objects));
+            let page = Page::parse(&body).map_err(|failure| (failure, tally.objects))?;
+            let next = page.next.clone();
+            if !next.is_empty() {
+                if next == token || tally.objects > MAX_OBJECTS {
+                    return Err((Failure::Garbled("the list has no end".to_owned()), tally.objects));
+                }
+                self.transport.extend();
+                coming.spawn(fetch(&next));
             }
+            page.reduce(&mut kept, &mut tally, &mut reduce);
+            self.report(request, tally.objects, next.is_empty());
             token = next;
-            self.transport.extend();
             // A list whose pages are all at hand must not keep the others from running.
             tokio::task::yield_now().await;
         }
+        Ok((kept, tally))
     }
 
     /// The ConfigMaps of one namespace by name. They are listed once, however many sources look at them.
@@ -394,48 +406,58 @@ impl Tally {
     }
 }
 
-/// Reduces one page and returns the token of the next.
-fn read_page<T, A>(
-    body: &[u8],
-    kept: &mut A,
-    tally: &mut Tally,
-    reduce: &mut impl FnMut(&mut A, T) -> Result<(), String>,
-) -> Result<Option<String>, Failure>
-where
-    T: DeserializeOwned,
-{
-    /// Items stay text until each is parsed on its own, so that one of a wrong shape does not take the others with it.
-    #[derive(Deserialize)]
-    struct Page<'a> {
-        #[serde(default)]
-        metadata: PageMeta,
-        #[serde(borrow, default)]
-        items: Option<Vec<&'a RawValue>>,
-        kind: Option<String>,
+/// One page of a list. Items stay text until each is parsed on its own, so that one of a wrong shape does not take the
+/// others with it.
+struct Page<'a> {
+    items: Vec<&'a RawValue>,
+    /// The token of the next page; empty on the last.
+    next: String,
+}
+
+impl<'a> Page<'a> {
+    fn parse(body: &'a [u8]) -> Result<Self, Failure> {
+        #[derive(Deserialize)]
+        struct Text<'a> {
+            #[serde(default)]
+            metadata: PageMeta,
+            #[serde(borrow, default)]
+            items: Option<Vec<&'a RawValue>>,
+            kind: Option<String>,
+        }
+        #[derive(Default, Deserialize)]
+        struct PageMeta {
+            #[serde(rename = "continue", default, deserialize_with = "or_default")]
+            token: String,
+        }
+        let text: Text<'_> =
+            serde_json::from_slice(body).map_err(|error| Failure::Garbled(JsonFlaw(&error).to_string()))?;
+        // Go writes an empty list without its items.
+        if text.items.is_none() && !text.kind.is_some_and(|kind| kind.ends_with("List")) {
+            return Err(Failure::Garbled("the answer is not a list".to_owned()));
+        }
+        Ok(Self {
+            items: text.items.unwrap_or_default(),
+            next: text.metadata.token,
+        })
     }
-    #[derive(Default, Deserialize)]
-    struct PageMeta {
-        #[serde(rename = "continue", default, deserialize_with = "or_default")]
-        token: String,
-    }
-    let page: Page<'_> =
-        serde_json::from_slice(body).map_err(|error| Failure::Garbled(JsonFlaw(&error).to_string()))?;
-    if page.items.is_none() && !page.kind.as_deref().is_some_and(|kind| kind.ends_with("List")) {
-        return Err(Failure::Garbled("the answer is not a list".to_owned()));
-    }
-    for item in page.items.unwrap_or_default() {
-        tally.objects += 1;
-        let result = serde_json::from_str(item.get())
-            .map_err(|error| JsonFlaw(&error).to_string())
-            .and_then(|object| reduce(kept, object));
-        if let Err(flaw) = result {
-            if tally.unreadable == 0 {
-                tally.example = format!("{}: {}", name_of(item), one_line(&flaw));
+
+    fn reduce<T, A>(self, kept: &mut A, tally: &mut Tally, reduce: &mut impl FnMut(&mut A, T) -> Result<(), String>)
+    where
+        T: DeserializeOwned,
+    {
+        for item in self.items {
+            tally.objects += 1;
+            let result = serde_json::from_str(item.get())
+                .map_err(|error| JsonFlaw(&error).to_string())
+                .and_then(|object| reduce(kept, object));
+            if let Err(flaw) = result {
+                if tally.unreadable == 0 {
+                    tally.example = format!("{}: {}", name_of(item), one_line(&flaw));
+                }
+                tally.unreadable += 1;
             }
-            tally.unreadable += 1;
         }
     }
-    Ok((!page.metadata.token.is_empty()).then_some(page.metadata.token))
 }
 
 /// The name of an object that could otherwise not be understood.
@@ -514,21 +536,25 @@ mod tests {
         size: u8,
     }
 
-    fn sizes(body: &str) -> (Vec<u8>, Tally, Result<Option<String>, Failure>) {
+    fn sizes(body: &str) -> (Vec<u8>, Tally, Result<String, Failure>) {
         let mut kept = Vec::new();
         let mut tally = Tally::default();
         let mut reduce = |kept: &mut Vec<u8>, object: Sized| {
             kept.push(object.size);
             Ok(())
         };
-        let next = read_page(body.as_bytes(), &mut kept, &mut tally, &mut reduce);
+        let next = Page::parse(body.as_bytes()).map(|page| {
+            let next = page.next.clone();
+            page.reduce(&mut kept, &mut tally, &mut reduce);
+            next
+        });
         (kept, tally, next)
     }
 
     #[test]
     fn a_page_gives_its_objects_and_the_token_of_the_next() {
         let (kept, tally, next) = sizes(r#"{"metadata":{"continue":"abc"},"items":[{"size":1},{"size":2}]}"#);
-        assert_eq!((kept, tally.objects, next), (vec![1, 2], 2, Ok(Some("abc".to_owned()))));
+        assert_eq!((kept, tally.objects, next), (vec![1, 2], 2, Ok("abc".to_owned())));
     }
 
     #[test]
@@ -539,7 +565,7 @@ mod tests {
             r#"{"items":[]}"#,
         ] {
             let (kept, _, next) = sizes(body);
-            assert_eq!((kept, next), (vec![], Ok(None)), "{body}");
+            assert_eq!((kept, next), (vec![], Ok(String::new())), "{body}");
         }
     }
 
@@ -548,7 +574,7 @@ mod tests {
         let (kept, tally, next) = sizes(
             r#"{"items":[{"size":1},{"metadata":{"name":"odd"},"size":99999999999999999999},{"size":{}},{"size":3}]}"#,
         );
-        assert_eq!((kept, next), (vec![1, 3], Ok(None)));
+        assert_eq!((kept, next), (vec![1, 3], Ok(String::new())));
         let flaw = tally.flaw("list things").unwrap();
         assert_eq!(flaw.reason, Reason::Unparsable);
         assert!(

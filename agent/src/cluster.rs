@@ -28,6 +28,7 @@ mod load_balancers;
 mod namespaces;
 mod nodes;
 mod object;
+mod page;
 pub mod permissions;
 mod plugins;
 mod pods;

@@ -109,7 +109,11 @@ fn finding(check: &Check, audit: &Audit<'_>, outcome: Outcome) -> Finding {
             (Verdict::Skip, check.severity, DOES_NOT_APPLY.to_owned(), reason.clone())
         }
         State::NoVerdict(NoVerdict::Missing(unknown)) => {
+            // Of a cluster that does not exist yet, what is not known is what was not declared.
+            let about = &outcome.clusters;
+            let planned = !about.is_empty() && about.iter().all(|id| audit.cluster(*id).facts.planned);
             let (verdict, reason) = match unknown.reason {
+                Reason::NotFound if planned => (Verdict::Skip, Reason::NotDeclared.to_string()),
                 Reason::NotAsked => (Verdict::Skip, NOT_ASKED.to_owned()),
                 Reason::NotInstalled | Reason::NotDeclared => (Verdict::Skip, unknown.reason.to_string()),
                 reason => (Verdict::Unknown, reason.to_string()),

@@ -5,6 +5,7 @@
 
 mod kubeconfig;
 mod progress;
+mod proxy;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};

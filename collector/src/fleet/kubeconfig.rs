@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use prejoin_checks::facts::provenance::{Reason, Unknown};
 
+use super::proxy;
+
 /// Why a kubeconfig, or a context in it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KubeconfigError {
@@ -174,13 +176,21 @@ pub(super) async fn client_config(
         .find(|named| named.name == context)
         .and_then(|named| named.context.as_ref())
         .map(|context| context.cluster.clone());
+    let has_proxy = kubeconfig
+        .clusters
+        .iter()
+        .filter_map(|named| named.cluster.as_ref())
+        .any(|cluster| cluster.proxy_url.as_ref().is_some_and(|url| !url.is_empty()));
     let options = KubeConfigOptions {
         context: Some(context),
         ..KubeConfigOptions::default()
     };
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
         .map_err(|error| unreachable(&error))?;
+    if !has_proxy {
+        config.proxy_url = proxy::from_environment(&config.cluster_url, |name| std::env::var(name).ok());
+    }
     Ok((config, cluster))
 }
 

@@ -1,5 +1,7 @@
 //! `prejoin audit` against API servers on loopback.
 
+use std::io::{Read, Write};
+
 use prejoin_checks::samples::cilium;
 use prejoin_tests::api_server::{ApiServer, Failure, Objects};
 use prejoin_tests::kubeconfig::{Kubeconfig, KubeconfigFile, User};
@@ -307,4 +309,69 @@ fn facts_and_a_live_cluster_that_are_the_same_are_refused() {
         .audit(&["--context=east", "--facts=old.json"])
         .exits(2)
         .says("east (context east) and old (old.json) are the same cluster");
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_left_alone_for_loopback() {
+    let fleet = Fleet::new();
+    let mut command = fleet
+        .place
+        .command(&["audit", "-o=json", "--kubeconfig", arg(fleet.kubeconfig.path())]);
+    let dead = "http://127.0.0.1:1";
+    let output = command
+        .env("HTTPS_PROXY", dead)
+        .env("HTTP_PROXY", dead)
+        .output()
+        .unwrap();
+    assert_eq!(unreachable(&outcome(&output).json(), "east"), None);
+}
+
+#[test]
+fn a_cluster_is_reached_through_the_proxy_of_its_kubeconfig() {
+    let fleet = Fleet::new();
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let cluster = json!({
+        "server": "http://api.cluster.invalid:6443",
+        "proxy-url": format!("http://{}", proxy.local_addr().unwrap()),
+    });
+    let kubeconfig = Kubeconfig::new()
+        .context_with_cluster("far", &cluster, User::Anonymous)
+        .current("far")
+        .write();
+    let server = fleet.east.url().trim_start_matches("http://").to_owned();
+    std::thread::spawn(move || {
+        for client in proxy.incoming() {
+            let (client, server) = (client.unwrap(), std::net::TcpStream::connect(&server).unwrap());
+            std::thread::spawn(move || tunnel(client, &server));
+        }
+    });
+    let report = fleet
+        .place
+        .run(&["audit", "-o=json", "--kubeconfig", arg(kubeconfig.path())])
+        .json();
+    assert_eq!(unreachable(&report, "far"), None);
+    assert_eq!(report["clusters"][0]["nodes"], 2);
+}
+
+/// Answers a CONNECT for the cluster's name, then passes bytes on both ways.
+fn tunnel(mut client: std::net::TcpStream, server: &std::net::TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if client.read(&mut byte).unwrap_or(0) == 0 {
+            return;
+        }
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"CONNECT api.cluster.invalid:6443 "));
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+    let pass = |mut from: std::net::TcpStream, mut to: std::net::TcpStream| {
+        // Ends when either side closes.
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(std::net::Shutdown::Write);
+    };
+    let (upstream, back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+    let answers = std::thread::spawn(move || pass(upstream, back));
+    pass(client, server.try_clone().unwrap());
+    answers.join().unwrap();
 }

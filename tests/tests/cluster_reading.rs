@@ -242,6 +242,19 @@ mod refusals {
     }
 
     #[tokio::test]
+    async fn who_may_read_nothing_learns_nothing_but_why() {
+        let server = east();
+        server.inject(Failure::Forbidden.everywhere());
+        let facts = read(&server).await;
+        let known: Vec<_> = facts.inventory().into_iter().filter(|(_, why)| why.is_none()).collect();
+        assert!(known.is_empty(), "{known:?}");
+        assert_eq!(why(&facts.cilium).0, Reason::Forbidden);
+        let refused = facts.reads.iter().filter_map(|read| read.failure.as_ref());
+        assert!(refused.clone().count() > 10);
+        assert!(refused.clone().all(|unknown| unknown.reason == Reason::Forbidden));
+    }
+
+    #[tokio::test]
     async fn without_pods_neither_flags_nor_endpoints_are_known() {
         let server = east();
         server.inject(Failure::Forbidden.at(PODS));

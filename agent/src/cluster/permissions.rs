@@ -202,6 +202,7 @@ pub fn cluster_role() -> String {
     }
     let mut yaml = String::from(
         "# Everything that prejoin reads, and nothing that writes. Secrets are not in it: see read-secrets.yaml.\n\
+         # Bind it with a ClusterRoleBinding to whoever runs prejoin, or to its agent's service account.\n\
          # Made from the table in agent/src/cluster/permissions.rs, and compared with it by a test.\n\
          apiVersion: rbac.authorization.k8s.io/v1\n\
          kind: ClusterRole\n\

@@ -67,20 +67,21 @@ impl Transport {
             Err(_) => return Err(Failure::OutOfTime(self.timeout)),
         };
         let mut pause = FIRST_PAUSE;
-        for attempt in 1.. {
+        let mut attempts = 0;
+        loop {
             let (failure, wish) = match self.attempt(path).await {
                 Ok(body) => return Ok(body),
                 Err(failed) => failed,
             };
+            attempts += 1;
             // A wish for longer than there is time for ends the matter: asking sooner would only add to the load.
             let wait = wish.unwrap_or(pause);
-            if attempt == ATTEMPTS || !failure.is_passing() || Instant::now() + wait >= self.deadline() {
+            if attempts == ATTEMPTS || !failure.is_passing() || Instant::now() + wait >= self.deadline() {
                 return Err(failure);
             }
             sleep(wait).await;
             pause *= 4;
         }
-        unreachable!("the loop ends by returning")
     }
 
     /// One try; with a failure comes how long the server wants to be left alone.

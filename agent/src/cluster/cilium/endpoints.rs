@@ -83,6 +83,7 @@ struct CoreEndpoint {
 pub(super) async fn read(reader: &Reader<'_>, settings: Settings<'_>) -> Result<Endpoints, Unknown> {
     let mut endpoints = if settings.is_true("enable-cilium-endpoint-slice") == Ok(true)
         && let Ok(mut endpoints) = read_slices(reader).await
+        && endpoints.count > 0
     {
         endpoints.slices = true;
         endpoints

@@ -4,6 +4,7 @@
 pub mod addresses;
 pub mod admission;
 pub mod broker;
+pub mod captured;
 pub mod flows;
 pub mod gateway;
 pub mod gateway_settings;
@@ -13,7 +14,9 @@ pub mod lab;
 pub mod live;
 pub mod platform;
 pub mod ports;
+pub mod ranges;
 pub mod truth;
+pub mod tunnel_addresses;
 
 use crate::check::Check;
 use crate::facts::provenance::{Reason, Unknown};
@@ -26,6 +29,9 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     broker::CHECKS,
     kube_proxy::CHECKS,
     identity::CHECKS,
+    ranges::CHECKS,
+    tunnel_addresses::CHECKS,
+    captured::CHECKS,
     gateway::CHECKS,
     gateway_settings::CHECKS,
     addresses::CHECKS,

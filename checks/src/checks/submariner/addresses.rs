@@ -11,7 +11,7 @@ use crate::facts::submariner::Endpoint;
 use crate::fleet::{Audit, Cluster};
 use crate::outcome::{ClusterId, Outcome};
 use crate::profile::submariner::gateways::{
-    active, has_fixed_public_ip, labelled, labelled_or_candidates, own_endpoint, setting,
+    self, active, has_fixed_public_ip, labelled, labelled_or_candidates, own_endpoint, setting,
 };
 use crate::profile::submariner::{Mesh, installed, member};
 use crate::report::{Evidence, Severity};
@@ -315,32 +315,12 @@ fn private_addresses(audit: &Audit<'_>) -> Vec<Outcome> {
 
 /// The private addresses of a cluster's gateways, those they have and those they may get.
 fn gateway_addresses(cluster: &Cluster<'_>) -> Result<BTreeMap<Ipv4Addr, Source>, Unknown> {
-    let mut addresses = BTreeMap::new();
     let nodes = if installed(cluster)?.is_some() {
-        if let Some((endpoint, source)) = own_endpoint(cluster)?
-            && let Some(address) = ipv4(&endpoint.private_ips)
-        {
-            addresses.insert(address, source);
-        }
         labelled(cluster)?
     } else {
         labelled_or_candidates(cluster)?
     };
-    for node in nodes {
-        if let Some(address) = first_internal_ipv4(node) {
-            let source = Source::read(format!("Node {}", node.name), "status.addresses[InternalIP]");
-            addresses.entry(address).or_insert(source);
-        }
-    }
-    Ok(addresses)
-}
-
-/// A node's first IPv4 InternalIP.
-pub(super) fn first_internal_ipv4(node: &Node) -> Option<Ipv4Addr> {
-    node.internal_ips().find_map(|ip| match ip {
-        std::net::IpAddr::V4(ip) => Some(ip),
-        std::net::IpAddr::V6(_) => None,
-    })
+    gateways::private_addresses(cluster, nodes)
 }
 
 /// What it means that gateways of these clusters have one private address.

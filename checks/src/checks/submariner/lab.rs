@@ -7,9 +7,8 @@ use crate::facts::node::Node;
 use crate::facts::provenance::{Known, Source};
 use crate::fleet::{Audit, Cluster};
 use crate::outcome::Outcome;
+use crate::profile::submariner::gateways::first_internal_ipv4;
 use crate::report::Evidence;
-
-use super::addresses::first_internal_ipv4;
 
 pub(super) static CHECKS: &[&Check] = &[&KIND_NETWORK, &KIND_SINGLE_NODE];
 

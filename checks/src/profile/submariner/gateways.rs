@@ -1,8 +1,9 @@
 //! Which nodes are, or may become, gateways.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::{absent, member};
+use super::{absent, installed, member};
 use crate::facts::node::Node;
 use crate::facts::provenance::{Source, Unknown};
 use crate::facts::submariner::{Endpoint, Gateway};
@@ -107,4 +108,30 @@ pub fn own_endpoint<'a>(cluster: &Cluster<'a>) -> Result<Option<(&'a Endpoint, S
             Source::read(format!("Endpoint {}", endpoint.cable_name), "spec"),
         )
     }))
+}
+
+/// A node's first IPv4 InternalIP: what other nodes route to.
+pub fn first_internal_ipv4(node: &Node) -> Option<Ipv4Addr> {
+    node.internal_ips().find_map(|ip| match ip {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(_) => None,
+    })
+}
+
+/// The private addresses of a member's gateway and of these nodes, with where each stands.
+pub fn private_addresses(cluster: &Cluster<'_>, nodes: Vec<&Node>) -> Result<BTreeMap<Ipv4Addr, Source>, Unknown> {
+    let mut addresses = BTreeMap::new();
+    if installed(cluster)?.is_some()
+        && let Some((endpoint, source)) = own_endpoint(cluster)?
+        && let Some(address) = endpoint.private_ips.iter().find_map(|ip| ip.parse().ok())
+    {
+        addresses.insert(address, source);
+    }
+    for node in nodes {
+        if let Some(address) = first_internal_ipv4(node) {
+            let source = Source::read(format!("Node {}", node.name), "status.addresses[InternalIP]");
+            addresses.entry(address).or_insert(source);
+        }
+    }
+    Ok(addresses)
 }

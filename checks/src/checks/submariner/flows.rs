@@ -234,7 +234,7 @@ declare_check! {
     /// Submariner documentation, prerequisites.
     pub static TUNNEL_FLOW = {
         code: "SM501",
-        slug: "tunnel-flow",
+        slug: "gateway-tunnel-flow",
         title: "The tunnel between gateways does not get through",
         severity: Fail,
         profiles: [Submariner],
@@ -292,7 +292,7 @@ declare_check! {
     /// Submariner documentation, prerequisites; subctl issue 1137.
     pub static ESP_FLOW = {
         code: "SM503",
-        slug: "esp-flow",
+        slug: "gateway-esp-flow",
         title: "ESP does not get through",
         severity: Fail,
         profiles: [Submariner],
@@ -495,7 +495,7 @@ declare_check! {
     /// Submariner issues 1774, 2364.
     pub static PATH_MTU_FLOW = {
         code: "SM511",
-        slug: "path-mtu",
+        slug: "gateway-path-mtu",
         title: "The path MTU is too small",
         severity: Warn,
         profiles: [Submariner],

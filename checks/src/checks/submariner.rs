@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod admission;
 pub mod broker;
 pub mod captured;
+pub mod dns;
 pub mod flows;
 pub mod gateway;
 pub mod gateway_settings;
@@ -12,6 +13,7 @@ pub mod identity;
 pub mod kube_proxy;
 pub mod lab;
 pub mod live;
+pub mod mcs;
 pub mod platform;
 pub mod ports;
 pub mod ranges;
@@ -40,6 +42,8 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     flows::CHECKS,
     truth::CHECKS,
     live::CHECKS,
+    mcs::CHECKS,
+    dns::CHECKS,
 ];
 
 /// Names in a sentence, the first few of many: `a, b and 7 more`.

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use super::{NOW, cluster, value_mut};
 use crate::facts::ClusterFacts;
 use crate::facts::cni::{Flannel, Plugin, PluginKind};
+use std::net::IpAddr;
+
 use crate::facts::dns::{Corefile, Dns};
 use crate::facts::kubernetes::Namespace;
 use crate::facts::mcs::Condition;
 use crate::facts::provenance::{Fact, Reason, Source};
+use crate::facts::service::Service;
 use crate::facts::submariner::{
     Broker, Connection, Endpoint, Gateway, RangeInfo, RemoteEndpoint, RouteAgent, ServiceDiscovery, Submariner,
     SubmarinerCluster, SubmarinerConfig,
@@ -257,6 +260,16 @@ fn member(name: &str, number: u8, endpoints: &[Endpoint], clusters: &[Submariner
         },
         Source::read("CustomResourceDefinitions submariner.io", ""),
     );
+    let lighthouse: IpAddr = [10, 100 + number, 53, 53].into();
+    let corefile = &mut value_mut(&mut facts.dns).corefiles[0].text;
+    *corefile = format!("{corefile}clusterset.local:53 {{\n    forward . {lighthouse}\n}}\n");
+    value_mut(&mut facts.services).push(Service {
+        namespace: MEMBER_NAMESPACE.to_owned(),
+        name: "submariner-lighthouse-coredns".to_owned(),
+        kind: "ClusterIP".to_owned(),
+        cluster_ips: vec![lighthouse],
+        ..Service::default()
+    });
     value_mut(&mut facts.namespaces).push(Namespace {
         name: MEMBER_NAMESPACE.to_owned(),
         labels: BTreeMap::from([("pod-security.kubernetes.io/enforce".to_owned(), "privileged".to_owned())]),

@@ -263,7 +263,7 @@ declare_check! {
     /// Submariner documentation, NAT traversal; `pkg/natdiscovery`.
     pub static NAT_DISCOVERY_FLOW = {
         code: "SM502",
-        slug: "nat-discovery-flow",
+        slug: "gateway-nat-discovery-flow",
         title: "NAT discovery does not get through",
         severity: Warn,
         profiles: [Submariner],
@@ -350,7 +350,7 @@ declare_check! {
     /// Submariner documentation, broker.
     pub static BROKER_API_FLOW = {
         code: "SM505",
-        slug: "broker-flow",
+        slug: "gateway-broker-flow",
         title: "The broker is not reachable",
         severity: Fail,
         profiles: [Submariner],
@@ -379,7 +379,7 @@ declare_check! {
     /// Submariner, `pkg/pinger`.
     pub static HEALTH_CHECK_FLOW = {
         code: "SM506",
-        slug: "health-check-flow",
+        slug: "gateway-health-check-flow",
         title: "Health checks do not get through",
         severity: Fail,
         profiles: [Submariner],
@@ -408,7 +408,7 @@ declare_check! {
     /// Submariner operator, `controllers/servicediscovery`.
     pub static DNS_FLOW = {
         code: "SM507",
-        slug: "dns-flow",
+        slug: "gateway-dns-flow",
         title: "Cluster DNS does not reach Lighthouse",
         severity: Fail,
         profiles: [Submariner],
@@ -437,7 +437,7 @@ declare_check! {
     /// submariner-operator issue 2999.
     pub static PUBLIC_IP_FLOW = {
         code: "SM508",
-        slug: "public-ip-flow",
+        slug: "gateway-public-ip-flow",
         title: "Gateways cannot find their public address",
         severity: Fail,
         profiles: [Submariner],
@@ -466,7 +466,7 @@ declare_check! {
     /// Submariner documentation, GKE quickstart.
     pub static APPLICATIONS_FLOW = {
         code: "SM510",
-        slug: "application-flow",
+        slug: "gateway-application-flow",
         title: "The network filters traffic between ranges",
         severity: Fail,
         profiles: [Submariner],

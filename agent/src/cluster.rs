@@ -22,9 +22,11 @@ mod cilium;
 mod cni;
 mod config_map;
 mod control_plane;
+mod dns;
 mod failure;
 mod kube_proxy;
 mod load_balancers;
+mod mcs;
 mod namespaces;
 mod nodes;
 mod object;
@@ -35,6 +37,7 @@ mod pods;
 mod reader;
 mod service_cidrs;
 mod services;
+mod submariner;
 mod transport;
 mod workloads;
 
@@ -42,7 +45,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prejoin_checks::facts::ClusterFacts;
+use prejoin_checks::facts::dns::Dns;
 use prejoin_checks::facts::provenance::{Fact, Reason, Source, Unknown};
+use prejoin_checks::facts::submariner::Submariner;
 
 pub use failure::client_failure;
 pub(crate) use reader::Reader;
@@ -144,8 +149,12 @@ async fn read(client: kube::Client, name: String, options: ReadOptions) -> Clust
     let workloads_and_plugins = async {
         let workloads = Workloads::read(&reader).await;
         let cilium = Box::pin(cilium::gather(&reader, &workloads));
-        let (cilium, cni) = tokio::join!(cilium, cni::read(&reader, &workloads));
-        (workloads, cilium, cni)
+        let (cilium, cni, (submariner, dns)) = tokio::join!(
+            cilium,
+            cni::read(&reader, &workloads),
+            submariner_and_dns(&reader, &workloads)
+        );
+        (workloads, cilium, cni, submariner, dns)
     };
     let node_configs_and_nodes = async {
         let node_configs = cilium::node_configs(&reader).await;
@@ -155,7 +164,7 @@ async fn read(client: kube::Client, name: String, options: ReadOptions) -> Clust
     let (pods, workloads, cilium, (node_configs, nodes), namespaces);
     (
         pods,
-        (workloads, cilium, facts.cni),
+        (workloads, cilium, facts.cni, facts.submariner, facts.dns),
         (node_configs, nodes),
         namespaces,
         facts.services,
@@ -163,6 +172,7 @@ async fn read(client: kube::Client, name: String, options: ReadOptions) -> Clust
         facts.control_plane.kubeadm,
         facts.control_plane.openshift_network,
         facts.load_balancer_pools,
+        facts.mcs,
     ) = tokio::join!(
         pods::read(&reader),
         workloads_and_plugins,
@@ -173,6 +183,7 @@ async fn read(client: kube::Client, name: String, options: ReadOptions) -> Clust
         control_plane::kubeadm(&reader),
         control_plane::openshift_network(&reader),
         load_balancers::read(&reader),
+        mcs::read(&reader),
     );
     facts.kube_proxy = kube_proxy::read(&reader, &workloads, &pods).await;
     facts.uid = namespaces.uid;
@@ -192,6 +203,15 @@ async fn read(client: kube::Client, name: String, options: ReadOptions) -> Clust
         facts.control_plane.controller_manager_flags,
     ) = pods::facts(&pods, pods::are_the_range(&facts));
     finish(facts, &reader, &options)
+}
+
+/// Submariner may have been told to keep its part of the DNS configuration in a ConfigMap of its own.
+async fn submariner_and_dns(reader: &Reader<'_>, workloads: &Workloads) -> (Fact<Submariner>, Fact<Dns>) {
+    let submariner = Box::pin(submariner::read(reader, workloads)).await;
+    let config = submariner.ok().and_then(|submariner| submariner.config.ok());
+    let custom = config.map(|config| config.coredns_custom_config.as_str());
+    let dns = dns::read(reader, workloads, custom).await;
+    (submariner, dns)
 }
 
 /// Adds what is known without asking the cluster, and the list of requests.

@@ -50,7 +50,6 @@ impl ConfigMaps {
     }
 
     /// All of them in the order of their names.
-    #[expect(dead_code, reason = "for sources whose ConfigMap has no fixed name")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &ConfigMap> {
         self.by_name.values()
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
+use super::failure::one_line;
+
 /// The metadata that sources look at.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct Meta {
@@ -44,4 +46,53 @@ pub(crate) fn pick(map: BTreeMap<String, String>, prefixes: &[&str]) -> BTreeMap
 pub(crate) fn pick_by(mut map: BTreeMap<String, String>, is_wanted: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
     map.retain(|key, _| is_wanted(key));
     map
+}
+
+/// Marks of tools that write an object anew whenever it differs from what they want, as `key=value`.
+pub(crate) fn managers(meta: &Meta) -> Vec<String> {
+    const KEYS: &[&str] = &[
+        "addon.kops.k8s.io/name",
+        "app.kubernetes.io/managed-by",
+        "argocd.argoproj.io/instance",
+        "argocd.argoproj.io/tracking-id",
+        "eks.amazonaws.com/component",
+        "meta.helm.sh/release-name",
+        "objectset.rio.cattle.io/owner-name",
+    ];
+    let is_mark = |key: &str, value: &str| {
+        KEYS.contains(&key)
+            || key.ends_with(".toolkit.fluxcd.io/name")
+            // The other mode is `EnsureExists`, which leaves changes alone.
+            || key == "addonmanager.kubernetes.io/mode" && value == "Reconcile"
+    };
+    meta.labels
+        .iter()
+        .chain(&meta.annotations)
+        .filter(|(key, value)| is_mark(key, value))
+        .map(|(key, value)| one_line(&format!("{key}={value}")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_overwrites_an_object_is_told_from_its_marks() {
+        let meta: Meta = serde_json::from_str(
+            r#"{"name":"coredns","labels":{"addonmanager.kubernetes.io/mode":"Reconcile","k8s-app":"kube-dns"},
+                "annotations":{"kustomize.toolkit.fluxcd.io/name":"infra\n\u001b[31m","objectset.rio.cattle.io/applied":"H4sIA"}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            managers(&meta),
+            [
+                "addonmanager.kubernetes.io/mode=Reconcile",
+                "kustomize.toolkit.fluxcd.io/name=infra [31m"
+            ]
+        );
+        let meta: Meta =
+            serde_json::from_str(r#"{"labels":{"addonmanager.kubernetes.io/mode":"EnsureExists"}}"#).unwrap();
+        assert!(managers(&meta).is_empty());
+    }
 }

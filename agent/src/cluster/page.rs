@@ -126,12 +126,12 @@ pub(super) fn page_query(limit: u32, label_selector: Option<&str>, token: &str) 
     query
 }
 
-/// A query value or path segment in which everything but unreserved characters is escaped: names come from others, and
-/// none may turn a request into another one.
+/// A query value or path segment in which all is escaped but unreserved characters and `:`, which stands for itself in
+/// both (`system:coredns`): names come from others, and none may turn a request into another one.
 pub(super) fn escaped(text: &str) -> String {
     text.bytes()
         .fold(String::with_capacity(text.len()), |mut escaped, byte| {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
                 escaped.push(char::from(byte));
             } else {
                 let _ = write!(escaped, "%{byte:02X}");

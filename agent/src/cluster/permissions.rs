@@ -90,7 +90,13 @@ resources! {
         => ["services"];
     PODS: "" ["v1"], "pods", [List],
         "Addresses of running pods, reduced to blocks; flags of the control plane's pods; ports taken on nodes."
-        => ["pods", "kube-apiserver flags", "kube-controller-manager flags", "Cilium agent pods"];
+        => [
+            "pods",
+            "kube-apiserver flags",
+            "kube-controller-manager flags",
+            "Cilium agent pods",
+            "Submariner pods",
+        ];
     DAEMON_SETS: "apps" ["v1"], "daemonsets", [List],
         "Which network plugins run, and their versions."
         => [
@@ -101,12 +107,14 @@ resources! {
             "OVN-Kubernetes configuration",
             "kube-proxy",
             "Cilium",
+            "Submariner versions",
+            "cluster DNS",
         ];
     DEPLOYMENTS: "apps" ["v1"], "deployments", [List],
         "Operators, control planes of meshes and cluster DNS."
-        => ["workloads", "Cilium versions", "mesh host aliases"];
+        => ["workloads", "Cilium versions", "mesh host aliases", "Submariner versions", "cluster DNS"];
     CONFIG_MAPS: "" ["v1"], "configmaps", [List],
-        "Configuration of Cilium, kubeadm, kube-proxy, DNS and other plugins, in their namespaces only."
+        "Configuration of network plugins, meshes, kubeadm, kube-proxy and DNS, in their namespaces only."
         => [
             "kubeadm configuration",
             "kube-proxy",
@@ -114,6 +122,8 @@ resources! {
             "cluster DNS",
             "Flannel configuration",
             "OVN-Kubernetes configuration",
+            "Globalnet ranges",
+            "clusterset IP ranges",
         ];
     SERVICE_CIDRS: "networking.k8s.io" ["v1", "v1beta1"], "servicecidrs", [List],
         "The ranges Services get their addresses from."
@@ -154,6 +164,54 @@ resources! {
     CALICO_POOLS_V3: "projectcalico.org" ["v3"], "ippools", [List],
         "The same where Calico keeps them under the name of its API."
         => ["Calico pools"];
+    CLUSTER_ROLES: "rbac.authorization.k8s.io" ["v1"], "clusterroles", [Get],
+        "Whether CoreDNS may read ServiceImports, where its configuration makes it need them."
+        => ["cluster DNS"];
+    CUSTOM_RESOURCE_DEFINITIONS: "apiextensions.k8s.io" ["v1"], "customresourcedefinitions", [Get],
+        "Who brought the Multi-Cluster Services API, and in which versions its objects are stored."
+        => ["MCS CRDs"];
+    SERVICE_EXPORTS: "multicluster.x-k8s.io" ["v1alpha1", "v1beta1"], "serviceexports", [List],
+        "Services that are offered to other clusters, and what came of it."
+        => ["ServiceExports"];
+    SERVICE_IMPORTS: "multicluster.x-k8s.io" ["v1alpha1", "v1beta1"], "serviceimports", [List],
+        "Services that other clusters offer."
+        => ["ServiceImports"];
+    ENDPOINT_SLICES: "discovery.k8s.io" ["v1"], "endpointslices", [List],
+        "Endpoints in other clusters, told by the label of their source cluster."
+        => ["imported EndpointSlices"];
+    SUBMARINERS: "submariner.io" ["v1alpha1"], "submariners", [List],
+        "How Submariner was installed and what it found; the IPsec key and the broker's token beside it are skipped."
+        => ["Submariner"];
+    SERVICE_DISCOVERIES: "submariner.io" ["v1alpha1"], "servicediscoveries", [List],
+        "Which domains Submariner answers for; the broker's token beside them is skipped."
+        => ["ServiceDiscovery"];
+    SUBMARINER_BROKERS: "submariner.io" ["v1alpha1"], "brokers", [List],
+        "What the broker gives to those who join."
+        => ["Broker", "Globalnet ranges", "clusterset IP ranges"];
+    SUBMARINER_CLUSTERS: "submariner.io" ["v1"], "clusters", [List],
+        "Who has joined, with which ranges."
+        => ["Submariner Clusters", "Globalnet ranges", "clusterset IP ranges"];
+    SUBMARINER_ENDPOINTS: "submariner.io" ["v1"], "endpoints", [List],
+        "Where gateways can be reached and what lies behind them."
+        => ["Submariner Endpoints"];
+    SUBMARINER_GATEWAYS: "submariner.io" ["v1"], "gateways", [List],
+        "Which gateways are active, and their connections."
+        => ["Submariner Gateways"];
+    SUBMARINER_ROUTE_AGENTS: "submariner.io" ["v1"], "routeagents", [List],
+        "Which nodes reach the other clusters."
+        => ["Submariner RouteAgents"];
+    CLUSTER_GLOBAL_EGRESS_IPS: "submariner.io" ["v1"], "clusterglobalegressips", [List],
+        "Global addresses of the cluster's own traffic."
+        => ["ClusterGlobalEgressIPs"];
+    GLOBAL_INGRESS_IPS: "submariner.io" ["v1"], "globalingressips", [List],
+        "Global addresses of exported Services."
+        => ["GlobalIngressIPs"];
+    LEASES: "coordination.k8s.io" ["v1"], "leases", [Get],
+        "Which gateway leads."
+        => ["gateway lease"];
+    OPENSHIFT_DNS: "operator.openshift.io" ["v1"], "dnses", [Get],
+        "Zones that OpenShift's DNS forwards elsewhere."
+        => ["cluster DNS"];
     OPENSHIFT_NETWORKS: "config.openshift.io" ["v1"], "networks", [Get],
         "OpenShift's own statement of pod and Service ranges."
         => ["OpenShift network"];

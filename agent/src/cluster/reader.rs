@@ -59,7 +59,6 @@ impl<'a> Scope<'a> {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "for sources that look for pods by label"))]
     /// Those of them that a label selector picks, as `app=submariner-gateway`.
     pub(crate) fn labelled(self, label_selector: &'a str) -> Self {
         Self {

@@ -122,7 +122,7 @@ pub(crate) fn eks(pods: usize) -> Objects {
         ))
         .with(config_map("kube-system", "coredns", json!({"Corefile": ".:53 {\n}\n"})))
         .edit("/api/v1/namespaces/kube-system/configmaps/coredns", |map| {
-            map["metadata"]["labels"] = marks
+            map["metadata"]["labels"] = marks;
         })
         .generate("v1", "Pod", Scope::Namespaced, pods, |n| {
             pod(

@@ -9,6 +9,8 @@ pub mod dns;
 pub mod flows;
 pub mod gateway;
 pub mod gateway_settings;
+pub mod globalnet;
+pub mod globalnet_live;
 pub mod identity;
 pub mod kube_proxy;
 pub mod lab;
@@ -34,6 +36,8 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     ranges::CHECKS,
     tunnel_addresses::CHECKS,
     captured::CHECKS,
+    globalnet::CHECKS,
+    globalnet_live::CHECKS,
     gateway::CHECKS,
     gateway_settings::CHECKS,
     addresses::CHECKS,

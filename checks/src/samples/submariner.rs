@@ -338,6 +338,7 @@ pub fn turn_globalnet_on(members: &mut [ClusterFacts]) {
         let block = blocks.iter().find(|(name, _)| name == id);
         vec![block.expect("a member of this set").1.clone()]
     };
+    let gateway_address = |block: &str| block.replace(".0.0/16", ".255.254");
     for (facts, (_, own)) in members.iter_mut().zip(&blocks) {
         let submariner = submariner_mut(facts);
         let config = value_mut(&mut submariner.config);
@@ -345,6 +346,7 @@ pub fn turn_globalnet_on(members: &mut [ClusterFacts]) {
         config.status_global_cidr.clone_from(own);
         for endpoint in value_mut(&mut submariner.endpoints) {
             endpoint.subnets = block_of(&endpoint.cluster_id);
+            endpoint.health_check_ips = vec![gateway_address(&endpoint.subnets[0])];
         }
         for cluster in value_mut(&mut submariner.clusters) {
             cluster.global_cidr = block_of(&cluster.cluster_id);
@@ -357,8 +359,9 @@ pub fn turn_globalnet_on(members: &mut [ClusterFacts]) {
                     .map(|connection| &mut connection.endpoint),
             ) {
                 endpoint.subnets = block_of(&endpoint.cluster_id);
+                endpoint.health_check_ips = vec![gateway_address(&endpoint.subnets[0])];
             }
-            gateway.global_ip = own.replace(".0.0/16", ".255.254");
+            gateway.global_ip = gateway_address(own);
         }
         value_mut(&mut submariner.cluster_global_egress_ips).push(crate::facts::submariner::GlobalEgressIp {
             name: "cluster-egress.submariner.io".to_owned(),

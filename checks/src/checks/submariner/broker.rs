@@ -1,4 +1,4 @@
-//! The broker's address, where it lives, and the images members pull.
+//! The broker's address, and where it lives.
 
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::provenance::{Known, Source};
@@ -9,7 +9,7 @@ use crate::report::{Evidence, Severity};
 
 use super::some_of;
 
-pub(super) static CHECKS: &[&Check] = &[&BROKER_ADDRESS, &BROKER_IS_MEMBER, &BROKER_SCHEME, &IMAGES];
+pub(super) static CHECKS: &[&Check] = &[&BROKER_ADDRESS, &BROKER_IS_MEMBER, &BROKER_SCHEME];
 
 declare_check! {
     /// ## What it checks
@@ -212,57 +212,6 @@ fn broker_scheme(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
     Ok(outcome.expected("host:port without a scheme").evidence_all(evidence))
 }
 
-declare_check! {
-    /// ## What it checks
-    /// Submariner's pods got their images.
-    ///
-    /// ## Why it matters
-    /// A node that cannot pull the route agent's image has no routes to other clusters; a gateway without its image connects nobody.
-    /// `--air-gapped` changes nothing about images.
-    ///
-    /// ## How it is determined
-    /// Pods in the operator's namespace that wait with `ImagePullBackOff` or `ErrImagePull`. Whether nodes will be able to pull before the join
-    /// takes an agent to tell.
-    ///
-    /// ## How to fix
-    /// Mirror the images and name the mirror with `--repository` or `imageOverrides`.
-    ///
-    /// ## References
-    /// `submariner-operator`, `api/v1alpha1/versions.go` and `pkg/images/images.go`.
-    pub static IMAGES = {
-        code: "SM013",
-        slug: "submariner-images",
-        title: "Submariner's images cannot be pulled",
-        severity: Fail,
-        profiles: [Submariner],
-        since: "0.1.0",
-        why: "the component does not run on that node",
-        rules: ["submariner PLAT-15"],
-        run: Cluster(images),
-    };
-}
-
-fn images(_: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
-    let config = member(cluster)?;
-    let pods = cluster.facts.submariner.get()?.unready_pods.known_value()?;
-    let waits = |pod: &&String| {
-        ["ImagePullBackOff", "ErrImagePull", "InvalidImageName"]
-            .iter()
-            .any(|why| pod.contains(why))
-    };
-    let waiting: Vec<&String> = pods.value.iter().filter(waits).collect();
-    if waiting.is_empty() {
-        return Ok(Outcome::holds().found("no pod waits for its image"));
-    }
-    let repository = Known::new(config.value.repository.clone(), field(config, "spec.repository"));
-    Ok(Outcome::broken()
-        .expected("every pod has its image")
-        .found(some_of(&waiting))
-        .evidence(Evidence::new(cluster.name(), waiting[0], &pods.source))
-        .evidence(Evidence::of(cluster.name(), &repository))
-        .remedy("mirror the images and name the mirror with --repository"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::is_loopback;
@@ -349,7 +298,7 @@ mod tests {
         submariner_config_mut(&mut facts[0]).broker_api_server = "127.0.0.1:6443".to_owned();
         assert_eq!(findings(&report(Submariner, &facts), "SM010")[0].verdict, Verdict::Fail);
         submariner_mut(&mut facts[0]).config = Fact::unknown(Reason::Forbidden, "list submariners: forbidden");
-        for code in ["SM010", "SM011", "SM012", "SM013"] {
+        for code in ["SM010", "SM011", "SM012"] {
             assert_eq!(
                 findings(&report(Submariner, &facts), code)[0].verdict,
                 Verdict::Unknown,
@@ -385,18 +334,5 @@ mod tests {
         );
         let by_subctl = planned(&[flannel("east", 1)], |plan| plan.broker_url = url());
         assert_eq!(findings(&by_subctl, "SM012")[0].verdict, Verdict::Skip);
-    }
-
-    #[test]
-    fn pods_that_wait_for_images_are_named() {
-        let mut facts = submariner(&[("east", 1)]);
-        assert_eq!(findings(&report(Submariner, &facts), "SM013")[0].verdict, Verdict::Pass);
-        let pods = value_mut(&mut submariner_mut(&mut facts[0]).unready_pods);
-        pods.push("submariner-routeagent-x7: ImagePullBackOff".to_owned());
-        assert_eq!(findings(&report(Submariner, &facts), "SM013")[0].verdict, Verdict::Fail);
-        assert_eq!(
-            findings(&report(Submariner, &[flannel("east", 1)]), "SM013")[0].verdict,
-            Verdict::Skip
-        );
     }
 }

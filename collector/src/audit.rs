@@ -31,6 +31,13 @@ pub fn check(args: &cli::Check, color: Color) -> Result<u8, Error> {
 
 fn judge(mut settings: Settings, args: &cli::Judging, color: Color) -> Result<u8, Error> {
     let clusters = gather(&settings.clusters, &settings.declared, settings.reading)?;
+    for (place, name) in settings.mentioned() {
+        if !clusters.iter().any(|facts| facts.name == name) {
+            output::say(&format!(
+                "prejoin: {place} names {name}, which is no cluster of this audit"
+            ));
+        }
+    }
     if settings.policy.profiles.is_empty() {
         settings.policy.profiles = profiles_of(&clusters);
     }
@@ -158,5 +165,24 @@ fn quoted(word: &str) -> String {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_are_quoted_as_a_shell_takes_them() {
+        for (word, written) in [
+            ("--context=admin@east", "--context=admin@east"),
+            ("arn:aws:eks:eu-1:1:cluster/x", "arn:aws:eks:eu-1:1:cluster/x"),
+            ("two words", "'two words'"),
+            ("it's", r"'it'\''s'"),
+            ("$(rm)", "'$(rm)'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), written);
+        }
     }
 }

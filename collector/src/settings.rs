@@ -117,11 +117,9 @@ impl Settings {
     ) -> Result<Self, Error> {
         let config = &file.config;
         let choose = |flags: &[String], from_file: &[String]| {
-            if flags.is_empty() {
-                from_file.to_vec()
-            } else {
-                flags.to_vec()
-            }
+            // A variable that is set to nothing gives one empty name.
+            let flags: Vec<String> = flags.iter().filter(|name| !name.is_empty()).cloned().collect();
+            if flags.is_empty() { from_file.to_vec() } else { flags }
         };
         let policy = Policy {
             profiles: unique(if judging.profile.is_empty() {
@@ -148,6 +146,24 @@ impl Settings {
             reading,
             format: judging.output.or(config.output).unwrap_or_default(),
         })
+    }
+}
+
+impl Settings {
+    /// Every cluster that waivers and plans name, with where they do so.
+    pub fn mentioned(&self) -> impl Iterator<Item = (String, &str)> {
+        let waivers = self.policy.waivers.iter().enumerate().flat_map(|(place, waiver)| {
+            let names = waiver.clusters.iter();
+            names.map(move |name| (format!("waivers[{place}].clusters"), name.as_str()))
+        });
+        let plan = &self.intent.submariner;
+        let planned = plan
+            .clusters
+            .keys()
+            .map(|name| ("submariner.clusters".to_owned(), name.as_str()));
+        let broker = plan.broker_cluster.iter();
+        let broker = broker.map(|name| ("submariner.brokerCluster".to_owned(), name.as_str()));
+        waivers.chain(planned).chain(broker)
     }
 }
 

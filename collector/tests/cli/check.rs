@@ -149,6 +149,8 @@ fn a_configuration_alone_is_enough_and_flags_go_before_environment_before_file()
         with(&environment[..1], &[]).json()["profiles"],
         serde_json::json!(["submariner"])
     );
+    // A variable that is set to nothing says nothing.
+    assert_eq!(with(&environment[1..], &[]).code, 3);
     assert_eq!(
         with(&environment[..1], &["--profile=clustermesh"]).json()["profiles"],
         serde_json::json!(["clustermesh"])
@@ -173,6 +175,23 @@ fn waivers_hold_until_their_day() {
             .run(&["check", "east.json", "apart.json", "-f", "prejoin.yaml", "-o=json"])
             .exits(code);
     }
+}
+
+#[test]
+fn names_of_clusters_that_are_not_there_are_remarked_on() {
+    let place = place();
+    place.write(
+        "prejoin.yaml",
+        "apiVersion: prejoin.dev/v1alpha1\nonly: [CM302]\nprobe: none\noutput: json\n\
+         waivers: [{code: CM302, clusters: [east, wst], owner: me, reason: rebuilt, until: 2999-12-31}]\n\
+         submariner: {clusters: {est: {}}, brokerCluster: west}\n",
+    );
+    let outcome = place
+        .run(&["check", "east.json", "west.json", "-f", "prejoin.yaml"])
+        .exits(0)
+        .says("waivers[0].clusters names wst, which is no cluster of this audit")
+        .says("submariner.clusters names est,");
+    assert!(!outcome.stderr.contains("brokerCluster"), "{outcome:?}");
 }
 
 #[test]

@@ -44,6 +44,28 @@ fn the_report_and_the_exit_code_say_the_same() {
 #[test]
 fn without_agents_required_flows_leave_the_audit_incomplete_unless_that_is_accepted() {
     let place = place();
+    let check = |more: &[&str]| {
+        let args = [
+            "check",
+            "east.json",
+            "west.json",
+            "--profile=clustermesh",
+            "--only=CM302,CM501",
+            "-o=json",
+        ];
+        place.run(&[&args[..], more].concat())
+    };
+    assert_eq!(verdicts(&check(&[]).exits(5).json(), "CM501"), ["unknown"]);
+    assert_eq!(
+        verdicts(&check(&["--allow-unknown"]).exits(0).json(), "CM501"),
+        ["unknown"]
+    );
+    assert_eq!(verdicts(&check(&["--probe=none"]).exits(0).json(), "CM501"), ["skip"]);
+}
+
+#[test]
+fn nothing_judged_is_never_a_pass_whatever_is_allowed() {
+    let place = place();
     let args = [
         "check",
         "east.json",
@@ -52,9 +74,25 @@ fn without_agents_required_flows_leave_the_audit_incomplete_unless_that_is_accep
         "--skip=CM302",
         "-o=json",
     ];
-    // Nothing judged is never a pass, whatever is allowed.
     place.run(&args).exits(5);
     place.run(&[&args[..], &["--allow-unknown"]].concat()).exits(5);
+}
+
+#[test]
+fn warnings_count_only_when_that_is_asked_for() {
+    let place = place();
+    // The sample exposes its mesh on a NodePort.
+    let args = [
+        "check",
+        "east.json",
+        "--profile=clustermesh",
+        "--probe=none",
+        "--only=CM602",
+        "-o=json",
+    ];
+    let report = place.run(&args).exits(0).json();
+    assert_eq!(verdicts(&report, "CM602"), ["warn"]);
+    place.run(&[&args[..], &["--fail-on=warn"]].concat()).exits(4);
 }
 
 #[test]

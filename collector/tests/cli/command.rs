@@ -13,7 +13,6 @@ pub(super) struct Place {
 }
 
 /// What came of a command.
-#[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) code: i32,
     pub(super) stdout: String,
@@ -67,31 +66,39 @@ pub(super) fn outcome(output: &Output) -> Outcome {
     }
 }
 
+impl std::fmt::Debug for Outcome {
+    /// As much as a failed test needs to be understood: whole reports are long.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let start: String = self.stdout.chars().take(1000).collect();
+        write!(f, "exit code {}\nstdout: {start}\nstderr: {}", self.code, self.stderr)
+    }
+}
+
 impl Outcome {
     /// Standard output as JSON.
     #[track_caller]
     pub(super) fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
 
     /// The command ended with this code.
     #[track_caller]
     pub(super) fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{self:#?}");
+        assert_eq!(self.code, code, "{self:?}");
         self
     }
 
     /// Standard error holds this text.
     #[track_caller]
     pub(super) fn says(self, text: &str) -> Self {
-        assert!(self.stderr.contains(text), "`{text}` is missing in {self:#?}");
+        assert!(self.stderr.contains(text), "`{text}` is missing in {self:?}");
         self
     }
 
     /// Nothing went to standard output: an error is no result.
     #[track_caller]
     pub(super) fn prints_nothing(self) -> Self {
-        assert_eq!(self.stdout, "", "{self:#?}");
+        assert_eq!(self.stdout, "", "{self:?}");
         self
     }
 }

@@ -4,7 +4,10 @@
 pub mod addresses;
 pub mod admission;
 pub mod broker;
+pub mod calico;
 pub mod captured;
+pub mod cni;
+pub mod cni_datapath;
 pub mod dns;
 pub mod flows;
 pub mod gateway;
@@ -38,6 +41,9 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     captured::CHECKS,
     globalnet::CHECKS,
     globalnet_live::CHECKS,
+    cni::CHECKS,
+    calico::CHECKS,
+    cni_datapath::CHECKS,
     gateway::CHECKS,
     gateway_settings::CHECKS,
     addresses::CHECKS,

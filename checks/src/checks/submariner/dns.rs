@@ -104,7 +104,9 @@ fn is_edited(file: &Corefile) -> bool {
 }
 
 fn is_node_local(file: &Corefile) -> bool {
-    file.source.object.contains("node-local-dns")
+    ["node-local-dns", "nodelocaldns"]
+        .iter()
+        .any(|name| file.source.object.contains(name))
 }
 
 declare_check! {

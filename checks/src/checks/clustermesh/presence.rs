@@ -325,6 +325,21 @@ mod tests {
     }
 
     #[test]
+    fn nothing_complains_of_a_planned_cluster_without_cilium_settings() {
+        let facts = [cilium("east", 1), ClusterFacts::planned("future", Vec::new())];
+        let report = report(Clustermesh, &facts);
+        let about_it = |finding: &&Finding| finding.subject.clusters == ["future"] && finding.code.starts_with("CM");
+        let verdicts: Vec<Verdict> = report
+            .findings
+            .iter()
+            .filter(about_it)
+            .map(|finding| finding.verdict)
+            .collect();
+        assert!(verdicts.len() > 20);
+        assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Skip), "{verdicts:?}");
+    }
+
+    #[test]
     fn a_cluster_that_could_not_be_asked_is_unknown() {
         let mut facts = cluster("east", 1);
         facts.cilium = Fact::unknown(Reason::Forbidden, "list daemonsets: forbidden");

@@ -1,3 +1,7 @@
-//! Reads what is there: a Kubernetes API into facts.
+//! What is there: reads a Kubernetes API or a node's kernel into facts, and sends and answers probes.
+//!
+//! Two binaries are made of it. The node agent is built without feature `cluster` and has no Kubernetes client inside.
 
+#[cfg(feature = "cluster")]
 pub mod cluster;
+pub mod protocol;

@@ -8,6 +8,7 @@ use crate::facts::ClusterFacts;
 use crate::facts::provenance::{Reason, Unknown};
 use crate::fleet::{Audit, Cluster};
 use crate::intent::Intent;
+use crate::observation::Observations;
 use crate::outcome::{ClusterId, Outcome, State};
 use crate::policy::{Policy, Waiver};
 use crate::profile::Profile;
@@ -16,8 +17,18 @@ use crate::report::{
     Report, Severity, Subject, SubjectKind, Summary, Verdict, WaivedBy,
 };
 
-/// Judges clusters for every profile of the policy.
+/// Judges clusters by their facts alone, for every profile of the policy.
 pub fn judge(facts: &[ClusterFacts], intent: &Intent, policy: &Policy) -> Report {
+    judge_observed(facts, None, intent, policy)
+}
+
+/// Judges clusters by their facts and by what agents saw, for every profile of the policy.
+pub fn judge_observed(
+    facts: &[ClusterFacts],
+    observations: Option<&Observations>,
+    intent: &Intent,
+    policy: &Policy,
+) -> Report {
     let clusters: Vec<Cluster<'_>> = facts
         .iter()
         .enumerate()
@@ -26,7 +37,7 @@ pub fn judge(facts: &[ClusterFacts], intent: &Intent, policy: &Policy) -> Report
     let mut findings = Vec::new();
     let mut flows = Ratio::default();
     for profile in &policy.profiles {
-        let audit = Audit::new(*profile, &clusters, intent, policy);
+        let audit = Audit::new(*profile, &clusters, intent, policy).observed(observations);
         for check in catalog::checks().filter(|check| check.profiles.contains(profile)) {
             let outcomes = if policy.selects(check) {
                 run(check, &audit)

@@ -9,6 +9,7 @@
 pub mod cilium;
 pub mod cni;
 pub mod dns;
+pub mod kernel;
 pub mod kubernetes;
 pub mod mcs;
 pub mod node;
@@ -23,6 +24,7 @@ use crate::cidr::Cidr;
 use cilium::Cilium;
 use cni::Cni;
 use dns::Dns;
+use kernel::NodeFacts;
 use kubernetes::{ControlPlane, KubeProxy, Namespace, ObservedBlock, PodAddresses, Workload};
 use mcs::Mcs;
 use node::Node;
@@ -70,6 +72,9 @@ pub struct ClusterFacts {
     /// The nodes.
     #[serde(default)]
     pub nodes: Fact<Vec<Node>>,
+    /// What agents read on the nodes themselves, one for each node that has one; sorted by node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_facts: Vec<NodeFacts>,
     /// The namespaces with what matters of their labels and annotations.
     #[serde(default)]
     pub namespaces: Fact<Vec<Namespace>>,
@@ -205,6 +210,7 @@ impl ClusterFacts {
             kubernetes_version: all(unknown),
             served_apis: all(unknown),
             nodes: all(unknown),
+            node_facts: Vec::new(),
             namespaces: all(unknown),
             control_plane: ControlPlane::unread(unknown),
             service_cidrs: all(unknown),
@@ -259,6 +265,9 @@ impl ClusterFacts {
         ];
         facts.extend(self.control_plane.inventory());
         facts.extend(self.cni.inventory());
+        for node in &self.node_facts {
+            facts.extend(node.inventory());
+        }
         if let Some(cilium) = self.cilium.ok() {
             facts.extend(cilium.inventory());
         }
@@ -279,6 +288,11 @@ impl ClusterFacts {
                 && why.is_none_or(|why| matches!(why.reason, Reason::NotFound | Reason::NotInstalled))
         });
         self.uid.why().filter(|_| !self.planned && !answered)
+    }
+
+    /// What the agent on this node read, if there is one.
+    pub fn node_facts_of(&self, node: &str) -> Option<&NodeFacts> {
+        self.node_facts.iter().find(|facts| facts.node == node)
     }
 
     /// Whether an API group with this version is served, or why that is not known.

@@ -8,6 +8,7 @@ use crate::checks::net::space::AddressSpace;
 use crate::facts::ClusterFacts;
 use crate::facts::provenance::Unknown;
 use crate::intent::Intent;
+use crate::observation::Observations;
 use crate::outcome::ClusterId;
 use crate::policy::Policy;
 use crate::profile::Profile;
@@ -24,6 +25,8 @@ pub struct Audit<'a> {
     pub intent: &'a Intent,
     /// What the user asked for.
     pub policy: &'a Policy,
+    /// What agents saw, if any were asked to look.
+    pub observations: Option<&'a Observations>,
     space: OnceLock<AddressSpace>,
 }
 
@@ -89,8 +92,15 @@ impl<'a> Audit<'a> {
             clusters,
             intent,
             policy,
+            observations: None,
             space: OnceLock::new(),
         }
+    }
+
+    /// The same, with what agents saw.
+    #[must_use]
+    pub fn observed(self, observations: Option<&'a Observations>) -> Self {
+        Self { observations, ..self }
     }
 
     /// Every range of every cluster that can collide.

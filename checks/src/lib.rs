@@ -4,10 +4,10 @@
 //! what Kubernetes' client is: the same input gives the same report, byte for byte, on any machine.
 //!
 //! ```text
-//! facts::ClusterFacts ─┐
-//! intent::Intent      ─┼─▶ engine::judge ─▶ report::Report
-//! policy::Policy      ─┘        │
-//!                               └─ catalog: check::Check, which looks at fleet::Audit and gives outcome::Outcome
+//! facts::ClusterFacts        ─┐
+//! observation::Observations  ─┼─▶ engine::judge ─▶ report::Report
+//! intent::Intent             ─┤        │
+//! policy::Policy             ─┘        └─ catalog: check::Check, which looks at fleet::Audit and gives outcome::Outcome
 //! ```
 //!
 //! * [`address`]: one index over every range that can collide: what overlaps, why, and what is free
@@ -15,6 +15,7 @@
 //! * [`facts`]: everything known about one cluster, with where it was read
 //! * [`addressing`]: which ranges follow from that
 //! * [`profile`]: what each product needs, as data
+//! * [`plan`]: its flows made concrete: who probes whom; [`observation`]: what the agents saw
 //! * [`checks`]: the rules; [`compare`] helps those that hold clusters against each other
 //! * [`report`]: what was found; [`diff`]: what changed since
 
@@ -30,7 +31,10 @@ pub mod engine;
 pub mod facts;
 pub mod fleet;
 pub mod intent;
+pub mod observation;
 pub mod outcome;
+pub mod path_mtu;
+pub mod plan;
 pub mod policy;
 pub mod profile;
 pub mod report;

@@ -249,6 +249,9 @@ pub struct Heard {
     pub received: u32,
     /// Where they came from, as seen here.
     pub from: Vec<SocketAddr>,
+    /// Beside a bound socket: distinct nonces of this probe that a capture saw at the card, whether or not the host's firewall let them
+    /// pass; absent where the agent may not capture. More than `received` means that this host itself drops them.
+    pub captured: Option<u32>,
     /// Packets on the port that carried no valid nonce of this audit.
     pub foreign: u32,
     /// Packets that the capture lost for want of room.

@@ -13,10 +13,20 @@ use prejoin_checks::plan::{ProbeKind, Service};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod line;
+
 /// The version of the protocol that this library speaks; it understands the one before as well.
+///
+/// Version 1 has no `hush` (so what a listener heard stays untold), no `candidates` of a path MTU search and no `limits` in `opened`.
 pub const PROTOCOL_VERSION: u32 = 2;
 /// The oldest version that is understood.
 pub const OLDEST_PROTOCOL_VERSION: u32 = 1;
+
+/// The version that two ends speak: the highest that both know, if there is one. `highest` is the own end's.
+pub fn common_version(theirs: &[u32], highest: u32) -> Option<u32> {
+    let ours = OLDEST_PROTOCOL_VERSION..=highest.min(PROTOCOL_VERSION);
+    theirs.iter().copied().filter(|version| ours.contains(version)).max()
+}
 
 /// What either end accepts from the other.
 pub mod limits {
@@ -28,6 +38,24 @@ pub mod limits {
     pub const LISTENERS: usize = 256;
     /// Probes of one session.
     pub const PROBES: usize = 65_536;
+    /// How deep objects and lists may lie in each other, on either side.
+    pub const NESTING: usize = 64;
+    /// Requests that an agent works on at the same time; it reads the next one when one of them is finished.
+    pub const REQUESTS_AT_ONCE: usize = 16;
+    /// Addresses of one `node_facts` to which the kernel is asked for its route.
+    pub const PEERS: usize = 4_096;
+    /// Names that one request may have resolved, and the longest of them in bytes (RFC 1035).
+    pub const NAMES: usize = 256;
+    /// See [`NAMES`].
+    pub const NAME_BYTES: usize = 253;
+    /// Datagrams or echoes of one probe.
+    pub const SAMPLES: u32 = 10_000;
+    /// Sizes that one path MTU search is told to try first.
+    pub const CANDIDATES: usize = 64;
+    /// The longest that an answer to a probe is waited for, in milliseconds.
+    pub const TIMEOUT_MILLIS: u32 = 60_000;
+    /// `open` must have come after this many seconds.
+    pub const OPEN_WITHIN_SECONDS: u32 = 30;
 }
 
 /// One line from the collector.
@@ -202,6 +230,18 @@ pub struct Opened {
     pub network: Option<NetworkView>,
     /// What it can do.
     pub abilities: Abilities,
+    /// What it does at most, whatever is asked; absent in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<AgentLimits>,
+}
+
+/// What an agent does at most: its owner's word, not the collector's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentLimits {
+    /// Packets a second; a probe request that allows more is sent at this rate.
+    pub rate: u32,
+    /// Seconds from `open` after which it ends the session, if the asked-for deadline is not sooner.
+    pub deadline_seconds: u32,
 }
 
 /// What an agent is there for.
@@ -245,7 +285,7 @@ pub enum FailureKind {
     Malformed,
     /// No common protocol version.
     Version,
-    /// Not now: `open` must come first.
+    /// Not now: `open` must come first, and once.
     OutOfOrder,
     /// Beyond a limit of the protocol.
     TooMuch,
@@ -253,4 +293,8 @@ pub enum FailureKind {
     Unsupported,
     /// The agent itself failed.
     Internal,
+    /// The session's time is over. Comes with id 0 and is the last line.
+    Deadline,
+    /// The agent was told to stop by its own system. Comes with id 0 and is the last line.
+    Stopped,
 }

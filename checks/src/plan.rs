@@ -176,6 +176,7 @@ pub enum ProbeKind {
         /// The largest that is worth knowing; the own link's MTU if that is less.
         ceiling: u16,
         /// Sizes that decide something, tried first.
+        #[serde(default)]
         candidates: Vec<u16>,
     },
     /// Submariner's own NAT discovery, spoken to a gateway that runs.

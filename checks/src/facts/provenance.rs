@@ -119,6 +119,8 @@ pub enum Reason {
     NotInForce,
     /// No agent is there to find out.
     NoAgent,
+    /// The agent's owner does not allow it to find out: a target, port or protocol outside what its own arguments name.
+    RefusedByAgent,
     /// The check itself broke: a defect of prejoin.
     CheckFailed,
 }
@@ -137,6 +139,7 @@ impl fmt::Display for Reason {
             Self::Stale => "stale",
             Self::NotInForce => "not in force",
             Self::NoAgent => "no agent",
+            Self::RefusedByAgent => "refused by the agent",
             Self::CheckFailed => "check failed",
         })
     }

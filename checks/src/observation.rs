@@ -48,6 +48,7 @@ pub struct AgentReport {
 /// What an agent found that it can do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "abilities are independent of each other")]
 pub struct Abilities {
     /// Packet sockets and raw sockets: capture, IP protocols (CAP_NET_RAW).
     pub raw: bool,

@@ -5,6 +5,7 @@
     reason = "test support: a sample that lacks what a test changes is a wrong test"
 )]
 
+pub mod fleet;
 mod submariner;
 
 use std::collections::BTreeMap;

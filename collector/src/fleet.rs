@@ -6,6 +6,7 @@
 mod kubeconfig;
 mod progress;
 mod proxy;
+mod side_by_side;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +23,7 @@ use crate::load::{self, LoadError};
 use crate::settings::{Cluster, Origin, Reading};
 pub use kubeconfig::KubeconfigError;
 use progress::{Line, Progress};
+use side_by_side::side_by_side;
 
 /// Why the clusters asked for cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -129,13 +131,17 @@ pub async fn gather(
 fn prepare(clusters: &[Cluster]) -> Result<Vec<Pending>, FleetError> {
     let mut kubeconfigs: HashMap<Option<&Path>, Option<Kubeconfig>> = HashMap::new();
     let mut pending = Vec::with_capacity(clusters.len());
-    for cluster in clusters {
+    let files = side_by_side(clusters, |cluster| match &cluster.origin {
+        Origin::File(path) => from_file(path, cluster.name.as_deref()),
+        Origin::Planned(_) | Origin::Context { .. } => Ok(Vec::new()),
+    });
+    for (cluster, file) in clusters.iter().zip(files) {
         pending.push(match &cluster.origin {
             Origin::Planned(facts) => Pending::Known(vec![Member {
                 facts: (**facts).clone(),
                 from: "planned in the configuration".to_owned(),
             }]),
-            Origin::File(path) => Pending::Known(from_file(path, cluster.name.as_deref())?),
+            Origin::File(_) => Pending::Known(file?),
             Origin::Context { context, kubeconfig } => {
                 let path = kubeconfig.as_deref();
                 let found = match kubeconfigs.entry(path) {

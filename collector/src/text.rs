@@ -35,6 +35,10 @@ pub fn sanitise(text: &str) -> Cow<'_, str> {
 
 /// Whether a character acts on what is around it, or does not show, so that it must not be printed as it is.
 pub fn is_hidden(c: char) -> bool {
+    // Most text is ASCII, and there is much of it.
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     c.is_control()
         || matches!(c,
             '\u{ad}'                                             // soft hyphen

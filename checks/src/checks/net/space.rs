@@ -1,6 +1,8 @@
 //! [`AddressSpace`]: every range of every cluster that can collide, in one index.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use crate::address::AddressIndex;
 use crate::addressing::{PodRanges, Shape};
@@ -60,7 +62,11 @@ pub struct AddressSpace {
     pub index: AddressIndex<Claimed>,
     /// What could not be told, by cluster and kind.
     pub unknown: Vec<(ClusterId, RangeKind, Unknown)>,
+    outline: OnceLock<Vec<(Cidr, Holder)>>,
 }
+
+/// Who holds addresses, and what for.
+type Holder = (Option<ClusterId>, RangeKind);
 
 impl AddressSpace {
     /// Collects the ranges that matter to the audit's profile.
@@ -109,7 +115,34 @@ impl AddressSpace {
         Self {
             index: AddressIndex::new(ranges),
             unknown,
+            outline: OnceLock::new(),
         }
+    }
+
+    /// The lowest block of this length inside `within` of which nobody but `holder` has any address.
+    pub(super) fn first_free(&self, prefix_len: u8, within: Cidr, holder: Holder) -> Option<Cidr> {
+        let of_others = self.outline().iter().filter(|(_, other)| *other != holder);
+        Cidr::first_free_among(prefix_len, within, of_others.map(|(cidr, _)| *cidr))
+    }
+
+    /// What each holder has, joined where it touches, in order: a few blocks for each cluster, however many nodes it
+    /// has. Every group of collisions asks for a free block, so this is made once.
+    fn outline(&self) -> &[(Cidr, Holder)] {
+        self.outline.get_or_init(|| {
+            let mut held: HashMap<Holder, Vec<Cidr>> = HashMap::new();
+            for (cidr, claimed) in self.index.ranges() {
+                held.entry((claimed.cluster, claimed.class.kind))
+                    .or_default()
+                    .push(*cidr);
+            }
+            let joined = held.into_iter().flat_map(|(holder, cidrs)| {
+                let joined = Cidr::aggregate(&cidrs);
+                joined.into_iter().map(move |cidr| (cidr, holder))
+            });
+            let mut outline: Vec<_> = joined.collect();
+            outline.sort_unstable();
+            outline
+        })
     }
 }
 

@@ -316,15 +316,6 @@ fn free_block(audit: &Audit<'_>, moved: &Side) -> Option<Cidr> {
     if !moved.cidrs.iter().all(|cidr| cidr.is_ipv4()) {
         return None;
     }
-    let others = |claimed: &Claimed| owner(audit, claimed) != moved.owner || claimed.class.kind != moved.class.kind;
-    let used: Vec<Cidr> = audit
-        .space()
-        .index
-        .ranges()
-        .iter()
-        .filter(|(_, claimed)| others(claimed))
-        .map(|(cidr, _)| *cidr)
-        .collect();
     let nodes = audit
         .clusters
         .get(moved.owner)?
@@ -340,9 +331,10 @@ fn free_block(audit: &Audit<'_>, moved: &Side) -> Option<Cidr> {
     } else {
         USUAL_LENGTH
     };
+    let holder = (Some(moved.owner), moved.class.kind);
     ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"]
         .iter()
         .filter_map(|private| private.parse().ok())
         .filter(|within: &Cidr| within.prefix_len() <= length)
-        .find_map(|within| Cidr::first_free(length, within, &used))
+        .find_map(|within| audit.space().first_free(length, within, holder))
 }

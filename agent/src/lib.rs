@@ -4,4 +4,6 @@
 
 #[cfg(feature = "cluster")]
 pub mod cluster;
+pub mod node;
 pub mod protocol;
+mod sys;

@@ -52,6 +52,9 @@ pub struct NodeFacts {
     /// Kernel settings by dotted name, as `net.ipv4.conf.eth0.rp_filter` (a dot in an interface's name is a `/`, as sysctl(8) has it). Absent: the kernel has no such setting.
     #[serde(default)]
     pub sysctls: Fact<BTreeMap<String, String>>,
+    /// Kernel settings that are there, but could not be read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unread_sysctls: BTreeMap<String, Unknown>,
     /// TCP sockets that listen and UDP sockets that are bound, of the whole network namespace.
     #[serde(default)]
     pub sockets: Fact<Vec<BoundSocket>>,
@@ -73,7 +76,7 @@ pub struct NodeFacts {
     /// What names resolved to, in the order asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<ResolvedName>,
-    /// What some paths of the host are, by path: `/run/xtables.lock`, `/sys/fs/bpf`.
+    /// What some paths of the host are, by path: `/run/xtables.lock`, `/sys/fs/bpf`. A path that the agent cannot see is not in it.
     #[serde(default)]
     pub files: Fact<BTreeMap<String, FileKind>>,
 }
@@ -379,6 +382,7 @@ impl NodeFacts {
             rules: all(unknown),
             paths: Vec::new(),
             sysctls: all(unknown),
+            unread_sysctls: BTreeMap::new(),
             sockets: all(unknown),
             features: all(unknown),
             xfrm_policies: all(unknown),
@@ -418,6 +422,9 @@ impl NodeFacts {
 
     /// A kernel setting; `None` where the kernel has none of that name.
     pub fn sysctl(&self, name: &str) -> Result<Option<&str>, Unknown> {
+        if let Some(unread) = self.unread_sysctls.get(name) {
+            return Err(unread.clone());
+        }
         Ok(self.sysctls.get()?.get(name).map(String::as_str))
     }
 

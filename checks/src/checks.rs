@@ -4,4 +4,5 @@
 
 pub mod clustermesh;
 pub mod net;
+pub mod per_node;
 pub mod submariner;

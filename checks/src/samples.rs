@@ -6,6 +6,7 @@
 )]
 
 pub mod fleet;
+mod kernel;
 mod submariner;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::policy::{Policy, Probe};
 use crate::profile::Profile;
 use crate::report::{Finding, Report};
 
+pub use kernel::{add_socket, kernel_mut, link_mut, node_facts, set_feature, set_sysctl, with_agents};
 pub use submariner::{flannel, hold_broker, submariner, submariner_config_mut, submariner_mut, turn_globalnet_on};
 
 /// The moment at which samples are judged.

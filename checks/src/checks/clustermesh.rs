@@ -9,6 +9,7 @@ pub mod exposure;
 pub mod features;
 pub mod flows;
 pub mod identity;
+pub mod node;
 pub mod platform;
 pub mod presence;
 mod setting;
@@ -38,4 +39,8 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     features::CHECKS,
     capacity::CHECKS,
     platform::CHECKS,
+    node::mtu::CHECKS,
+    node::kernel::CHECKS,
+    node::routing::CHECKS,
+    node::ports::CHECKS,
 ];

@@ -1,6 +1,8 @@
-//! Addressing, whatever the clusters are to be joined with. Codes: `NET1xx` collisions, `NET2xx` truth of the ranges read.
+//! Addressing and nodes, whatever the clusters are to be joined with. Codes: `NET1xx` collisions, `NET2xx` truth of the ranges read,
+//! `NET4xx` nodes.
 
 pub mod collisions;
+pub mod node;
 pub mod rule;
 pub mod space;
 pub mod truth;
@@ -8,4 +10,4 @@ pub mod truth;
 use crate::check::Check;
 
 /// The subjects of this family.
-pub(crate) static CHECKS: &[&[&Check]] = &[collisions::CHECKS, truth::CHECKS];
+pub(crate) static CHECKS: &[&[&Check]] = &[collisions::CHECKS, truth::CHECKS, node::CHECKS];

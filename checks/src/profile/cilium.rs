@@ -8,6 +8,7 @@
 
 pub mod control_plane;
 pub mod keys;
+pub mod mtu;
 pub mod on_nodes;
 pub mod refused;
 pub mod values;

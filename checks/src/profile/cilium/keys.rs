@@ -66,6 +66,7 @@ pub static KEYS: &[Key] = &[
     key("enable-ipv4-masquerade", "true"),
     key("enable-ipv6-masquerade", "true"),
     key("enable-bpf-masquerade", "false"),
+    key("enable-l7-proxy", "true"),
     key("enable-ip-masq-agent", "false"),
     key("egress-masquerade-interfaces", ""),
     key("enable-remote-node-masquerade", "false"),

@@ -32,8 +32,10 @@ pub fn common_version(theirs: &[u32], highest: u32) -> Option<u32> {
 pub mod limits {
     /// The longest line in bytes, from the collector to an agent.
     pub const REQUEST_LINE_BYTES: usize = 1 << 20;
-    /// The longest line in bytes, from an agent to the collector: facts of a large cluster.
+    /// The longest line in bytes, from an agent to the collector: facts of a large cluster, the answer to `cluster_facts`.
     pub const ANSWER_LINE_BYTES: usize = 256 << 20;
+    /// The same for every other answer.
+    pub const SHORT_ANSWER_LINE_BYTES: usize = 16 << 20;
     /// Listeners of one session.
     pub const LISTENERS: usize = 256;
     /// Probes of one session.

@@ -254,7 +254,7 @@ impl Target {
 async fn read(target: Target, reading: Reading, line: &Line) -> ClusterFacts {
     let timeout = reading.timeout.0;
     let name = target.name.clone();
-    let facts = match connect(target.access, timeout).await {
+    let facts = match connect(target.access, timeout, Use::Reading).await {
         Ok((client, options)) => {
             let options = ReadOptions {
                 read_secrets: reading.read_secrets,
@@ -269,13 +269,38 @@ async fn read(target: Target, reading: Reading, line: &Line) -> ClusterFacts {
     load::harmless(facts)
 }
 
+/// What a client is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// Requests with an answer each.
+    Reading,
+    /// Streams that may be silent.
+    Sessions,
+}
+
+/// A client for sessions with agents in a cluster: its streams may be silent, and making one takes no longer than `timeout`.
+pub(crate) async fn session_client(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+    timeout: Duration,
+) -> Result<kube::Client, Unknown> {
+    let unusable = |error: KubeconfigError| Unknown::new(Reason::Unreachable, error.to_string());
+    let found = kubeconfig::find(kubeconfig).map_err(unusable)?;
+    let access = access(found.as_ref(), context).map_err(unusable)?;
+    let (client, _) = connect(access, timeout, Use::Sessions).await?;
+    Ok(client)
+}
+
 /// Makes a client, which may run a credential plugin: that blocks, and it gets no longer than the cluster itself.
-async fn connect(access: Access, timeout: Duration) -> Result<(kube::Client, ReadOptions), Unknown> {
+async fn connect(access: Access, timeout: Duration, purpose: Use) -> Result<(kube::Client, ReadOptions), Unknown> {
     let (mut config, kubeconfig_cluster) = match access {
         Access::Context { kubeconfig, context } => kubeconfig::client_config(*kubeconfig, context).await?,
         Access::InCluster => (kubeconfig::in_cluster_config()?, None),
     };
     cluster::configure(&mut config, timeout);
+    if purpose == Use::Sessions {
+        config.read_timeout = None;
+    }
     let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
     let by_plugin = |mut unknown: Unknown| {
         if let Some(plugin) = &plugin {

@@ -16,8 +16,10 @@ pub mod fleet;
 pub mod load;
 pub mod output;
 pub mod report;
+pub mod session;
 pub mod settings;
 pub mod text;
+pub mod transport;
 
 use clap::CommandFactory;
 

@@ -94,37 +94,46 @@ pub(crate) fn is_harmless(c: char) -> bool {
 /// # Panics
 /// Never: facts can be written as JSON and read back.
 pub fn harmless(facts: ClusterFacts) -> ClusterFacts {
-    fn clean(value: Value) -> Value {
-        match value {
-            Value::String(text) => Value::String(clean_text(text)),
-            Value::Array(items) => items.into_iter().map(clean).collect(),
-            Value::Object(fields) => fields
-                .into_iter()
-                .map(|(name, value)| (clean_text(name), clean(value)))
-                .collect(),
-            other => other,
-        }
-    }
-    fn clean_text(text: String) -> String {
-        if text.chars().all(is_harmless) {
-            return text;
-        }
-        let mut visible = String::with_capacity(text.len() + 16);
-        for c in text.chars() {
-            if is_harmless(c) {
-                visible.push(c);
-            } else {
-                visible.push_str(&text::sanitise(c.encode_utf8(&mut [0; 4])));
-            }
-        }
-        visible
-    }
     let written = serde_json::to_vec(&facts).expect("facts are JSON");
     if document::is_harmless_json(&written) {
         return facts;
     }
-    let cleaned = serde_json::to_value(&facts).map(clean).and_then(serde_json::from_value);
-    cleaned.expect("facts are JSON, and cleaning changes no keys, numbers or shapes that their types know")
+    harmless_json(&written).expect("facts are JSON, and cleaning changes no keys, numbers or shapes that their types know")
+}
+
+/// Understands JSON from elsewhere with every text in it made harmless.
+pub(crate) fn harmless_json<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
+    if document::is_harmless_json(json) {
+        return serde_json::from_slice(json);
+    }
+    serde_json::from_slice(json).map(clean).and_then(serde_json::from_value)
+}
+
+fn clean(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(clean_text(text)),
+        Value::Array(items) => items.into_iter().map(clean).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (clean_text(name), clean(value)))
+            .collect(),
+        other => other,
+    }
+}
+
+fn clean_text(text: String) -> String {
+    if text.chars().all(is_harmless) {
+        return text;
+    }
+    let mut visible = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_harmless(c) {
+            visible.push(c);
+        } else {
+            visible.push_str(&text::sanitise(c.encode_utf8(&mut [0; 4])));
+        }
+    }
+    visible
 }
 
 fn at_file(path: &Path, message: impl Into<String>) -> LoadError {

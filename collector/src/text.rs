@@ -33,6 +33,16 @@ pub fn sanitise(text: &str) -> Cow<'_, str> {
     Cow::Owned(visible)
 }
 
+/// [`sanitise`], and cut to so many characters.
+pub fn short(text: &str, chars: usize) -> String {
+    let start: String = text.chars().take(chars).collect();
+    let mut visible = sanitise(&start).into_owned();
+    if start.len() < text.len() {
+        visible.push('…');
+    }
+    visible
+}
+
 /// Whether a character acts on what is around it, or does not show, so that it must not be printed as it is.
 pub fn is_hidden(c: char) -> bool {
     // Most text is ASCII, and there is much of it.

@@ -15,6 +15,7 @@
 mod answer;
 mod connection;
 mod discovery;
+mod exec;
 mod fault;
 mod objects;
 mod page;
@@ -28,6 +29,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{oneshot, watch};
 
+pub use exec::{ExecFate, ExecVersion, Executing};
 pub use fault::{Failure, Fault};
 pub use objects::{Objects, Scope};
 pub use path::ApiPath;
@@ -58,6 +60,7 @@ struct State {
     requests: Vec<Request>,
     /// Continue tokens of another generation have expired.
     generation: u64,
+    executing: Option<Executing>,
 }
 
 impl Shared {
@@ -158,6 +161,11 @@ impl ApiServer {
     /// Ends all faults that have not yet struck.
     pub fn heal(&self) {
         self.shared.state().faults.clear();
+    }
+
+    /// From now on commands are executed in pods, by processes of this machine; before, there is no such thing.
+    pub fn execute(&self, executing: Executing) {
+        self.shared.state().executing = Some(executing);
     }
 
     /// Makes every continue token given so far too old: its next use is answered with 410.

@@ -14,7 +14,7 @@ use super::fault::Failure;
 use super::page::{self, PageRequest, Position};
 use super::path::ApiPath;
 use super::selector::Selector;
-use super::{Request, Shared, status};
+use super::{Request, Shared, exec, status};
 
 pub(super) async fn answer(
     State(shared): State<Arc<Shared>>,
@@ -35,9 +35,11 @@ pub(super) async fn answer(
             .rev()
             .find_map(|fault| fault.strike(&request.path, page))
     };
-    match failure {
-        None => proper(&shared, &request, &parts),
-        Some(failure) => fail(failure, &shared, &request, &parts, breaker).await,
+    let executing = shared.state().executing;
+    match (failure, executing.zip(exec::pod_of(&request.path))) {
+        (None, Some((executing, pod))) => exec::answer(executing, pod, &request, &parts, breaker),
+        (None, None) => proper(&shared, &request, &parts),
+        (Some(failure), _) => fail(failure, &shared, &request, &parts, breaker).await,
     }
 }
 

@@ -69,6 +69,15 @@ pub(super) fn forbidden(raw_path: &str) -> Response {
     status(StatusCode::FORBIDDEN, "Forbidden", &message, &details(&path))
 }
 
+/// 403 for what is done to a part of an object, given as namespace and name.
+pub(super) fn forbidden_subresource(verb: &str, resource: &str, part: &str, (namespace, name): (&str, &str)) -> Response {
+    let message = format!(
+        r#"{resource} "{name}" is forbidden: User "{USER}" cannot {verb} resource "{resource}/{part}" in API group "" in the namespace "{namespace}""#
+    );
+    let details = json!({ "kind": resource, "name": name });
+    status(StatusCode::FORBIDDEN, "Forbidden", &message, &details)
+}
+
 /// 404 for an object that is not in its collection.
 pub(super) fn object_not_found(path: &ApiPath) -> Response {
     let message = format!(

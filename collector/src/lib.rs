@@ -16,6 +16,7 @@ pub mod fleet;
 pub mod load;
 pub mod output;
 pub mod report;
+pub mod run;
 pub mod session;
 pub mod settings;
 pub mod text;

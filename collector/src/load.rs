@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::text;
+pub(crate) use document::is_harmless_json;
 use document::{Head, Kind};
 
 /// The version of the format that holds several clusters' facts: `{"schema": ..., "clusters": [...]}`.
@@ -95,21 +96,15 @@ pub(crate) fn is_harmless(c: char) -> bool {
 /// Never: facts can be written as JSON and read back.
 pub fn harmless(facts: ClusterFacts) -> ClusterFacts {
     let written = serde_json::to_vec(&facts).expect("facts are JSON");
-    if document::is_harmless_json(&written) {
+    if is_harmless_json(&written) {
         return facts;
     }
-    harmless_json(&written).expect("facts are JSON, and cleaning changes no keys, numbers or shapes that their types know")
+    let cleaned = serde_json::to_value(&facts).map(clean).and_then(serde_json::from_value);
+    cleaned.expect("facts are JSON, and cleaning changes no keys, numbers or shapes that their types know")
 }
 
-/// Understands JSON from elsewhere with every text in it made harmless.
-pub(crate) fn harmless_json<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
-    if document::is_harmless_json(json) {
-        return serde_json::from_slice(json);
-    }
-    serde_json::from_slice(json).map(clean).and_then(serde_json::from_value)
-}
-
-fn clean(value: Value) -> Value {
+/// A JSON value in which every text is harmless.
+pub(crate) fn clean(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(clean_text(text)),
         Value::Array(items) => items.into_iter().map(clean).collect(),

@@ -3,28 +3,26 @@
 //! What an agent says is hostile input. Lines and counts are limited, every answer must be to what was asked, every wait has an end, and
 //! every text is made harmless before anything else sees it. What is wrong with an agent ends its session and no other.
 
-mod lines;
-
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use prejoin_agent::protocol::line::{self, LineError, LineReader};
 use prejoin_agent::protocol::{
-    Answer, Ask, FailureKind, HeardProbe, ListenOn, ListenerState, OLDEST_PROTOCOL_VERSION, Open, Opened,
+    AgentLimits, Answer, Ask, FailureKind, HeardProbe, ListenOn, ListenerState, OLDEST_PROTOCOL_VERSION, Open, Opened,
     PROTOCOL_VERSION, ProbeOrder, Reply, Request, limits,
 };
 use prejoin_checks::facts::kernel::NodeFacts;
 use prejoin_checks::facts::provenance::Unknown;
 use prejoin_checks::observation::{AgentFailure, AgentFailureKind, Sent};
 use prejoin_checks::plan::{Pace, ProbeKind};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use crate::load;
 use crate::text;
 use crate::transport::Connection;
-use lines::{Lines, NoLine};
 
 /// How long a connection may take to end after its last word.
 const ENDING: Duration = Duration::from_secs(2);
@@ -60,25 +58,34 @@ pub struct HeardAll {
 /// One conversation with one agent.
 pub struct Session {
     connection: Connection,
-    lines: Lines,
+    answers: LineReader<Box<dyn AsyncRead + Send + Unpin>>,
     /// Requests not yet written to the end.
     outgoing: Vec<u8>,
     written: usize,
     last_id: u64,
     /// The node's name, as facts must carry it.
     node: String,
+    version: u32,
+    limits: Option<AgentLimits>,
 }
 
 impl Session {
     /// Begins the conversation; within `patience` the agent must have said who it is.
-    pub async fn open(connection: Connection, open: Open, patience: Duration) -> Result<(Self, Opened), AgentFailure> {
+    pub async fn open(
+        mut connection: Connection,
+        open: Open,
+        patience: Duration,
+    ) -> Result<(Self, Opened), AgentFailure> {
+        let reader = std::mem::replace(&mut connection.reader, Box::new(tokio::io::empty()));
         let mut session = Self {
             connection,
-            lines: Lines::default(),
+            answers: LineReader::new(reader, limits::SHORT_ANSWER_LINE_BYTES),
             outgoing: Vec::new(),
             written: 0,
             last_id: 0,
             node: open.node.clone(),
+            version: PROTOCOL_VERSION,
+            limits: None,
         };
         let deadline = Instant::now() + patience;
         let opened = match session.ask(Ask::Open(open), deadline).await {
@@ -106,7 +113,19 @@ impl Session {
                 ),
             ));
         }
+        session.version = opened.version;
+        session.limits = opened.limits;
         Ok((session, opened))
+    }
+
+    /// What the agent does at most, whatever is asked.
+    pub fn limits(&self) -> Option<AgentLimits> {
+        self.limits
+    }
+
+    /// Whether what was heard can be asked for: version 1 of the protocol cannot.
+    pub fn tells_what_it_heard(&self) -> bool {
+        self.version > 1
     }
 
     /// What the node's kernel says.
@@ -175,7 +194,7 @@ impl Session {
         };
         let id = self.send(ask, "probe", deadline).await?;
         loop {
-            match self.answer(id, "probe", limits::SHORT_ANSWER_LINE_BYTES, deadline).await? {
+            match self.answer(id, "probe", deadline).await? {
                 Answer::Probed { probe, sent } => {
                     let Some(kind) = open.remove(&probe) else {
                         return Err(lied(format!(
@@ -224,7 +243,9 @@ impl Session {
             }
         }
         if let Some((listener, _)) = foreign.iter().find(|(listener, _)| !expected.contains_key(listener)) {
-            return Err(lied(format!("the agent tells of listener {listener}, which it does not have")));
+            return Err(lied(format!(
+                "the agent tells of listener {listener}, which it does not have"
+            )));
         }
         Ok(HeardAll {
             heard,
@@ -236,7 +257,7 @@ impl Session {
     pub async fn close(mut self, patience: Duration) {
         let deadline = Instant::now() + patience;
         if let Ok(id) = self.send(Ask::Close {}, "close", deadline).await {
-            while let Ok(reply) = self.reply("close", limits::SHORT_ANSWER_LINE_BYTES, deadline).await {
+            while let Ok(reply) = self.reply("close", deadline).await {
                 let last = reply.id == id && matches!(reply.answer, Answer::Closed {} | Answer::Failed { .. });
                 // One that never stops talking never lets the wait itself run out.
                 if last || Instant::now() >= deadline {
@@ -244,14 +265,16 @@ impl Session {
                 }
             }
         }
-        self.connection.end(deadline.saturating_duration_since(Instant::now()).min(ENDING)).await;
+        self.connection
+            .end(deadline.saturating_duration_since(Instant::now()).min(ENDING))
+            .await;
     }
 
     /// Asks for something that has one short answer.
     async fn ask(&mut self, ask: Ask, deadline: Instant) -> Result<Answer, Trouble> {
         let what = name_of(&ask);
         let id = self.send(ask, what, deadline).await?;
-        self.answer(id, what, limits::SHORT_ANSWER_LINE_BYTES, deadline).await
+        self.answer(id, what, deadline).await
     }
 
     /// Writes a request, after what is left of those before it.
@@ -283,9 +306,13 @@ impl Session {
     }
 
     /// The next answer, which must be to this request.
-    async fn answer(&mut self, id: u64, what: &str, limit: usize, deadline: Instant) -> Result<Answer, Trouble> {
-        let reply = self.reply(what, limit, deadline).await?;
+    async fn answer(&mut self, id: u64, what: &str, deadline: Instant) -> Result<Answer, Trouble> {
+        let reply = self.reply(what, deadline).await?;
         match reply.answer {
+            Answer::Failed {
+                kind: FailureKind::Deadline | FailureKind::Stopped,
+                detail,
+            } => Err(failure(AgentFailureKind::Died, text::short(&detail, SHOWN_CHARS)).into()),
             // Of a line that it could not read, an agent does not know the number either.
             Answer::Failed { kind, detail } if reply.id == id || reply.id == 0 => {
                 Err(Trouble::Refused(kind, text::short(&detail, SHOWN_CHARS)))
@@ -295,21 +322,18 @@ impl Session {
         }
     }
 
-    async fn reply(&mut self, what: &str, limit: usize, deadline: Instant) -> Result<Reply, AgentFailure> {
-        let line = self.lines.next(&mut self.connection.reader, limit);
-        let line = match timeout_at(deadline, line).await {
-            Ok(Ok(line)) => line,
-            Ok(Err(NoLine::Ended)) => return Err(self.post_mortem().await),
-            Ok(Err(too_long @ NoLine::TooLong(_))) => {
-                return Err(failure(AgentFailureKind::Garbage, too_long.to_string()));
-            }
+    async fn reply(&mut self, what: &str, deadline: Instant) -> Result<Reply, AgentFailure> {
+        let line = match timeout_at(deadline, self.answers.next_line()).await {
+            Ok(Ok(Some(line))) => line,
+            Ok(Ok(None) | Err(LineError::CutOff | LineError::Stream(_))) => return Err(self.post_mortem().await),
+            Ok(Err(error)) => return Err(failure(AgentFailureKind::Garbage, error.to_string())),
             Err(_) => return Err(hung(what)),
         };
-        load::harmless_json(&line).map_err(|_| {
+        harmless(line).map_err(|error| {
             let start = text::short(&String::from_utf8_lossy(&line[..line.len().min(400)]), 80);
             failure(
                 AgentFailureKind::Garbage,
-                format!("what the agent said is not the protocol: `{start}`"),
+                text::short(&format!("{error}: {start}"), SHOWN_CHARS),
             )
         })
     }
@@ -332,6 +356,14 @@ impl Trouble {
             Self::Refused(_, detail) => failure(AgentFailureKind::Garbage, format!("`{what}` was refused: {detail}")),
         }
     }
+}
+
+/// What a line says, with every text in it harmless.
+fn harmless(line: &[u8]) -> Result<Reply, LineError> {
+    if load::is_harmless_json(line) {
+        return line::decode(line);
+    }
+    Ok(serde_json::from_value(load::clean(line::decode(line)?))?)
 }
 
 /// What counts cannot say of a probe that was sent.
@@ -393,7 +425,10 @@ fn hung(what: impl Display) -> AgentFailure {
 fn unasked(what: &str, answer: &Answer) -> AgentFailure {
     failure(
         AgentFailureKind::Garbage,
-        format!("the agent answers `{what}` with `{}`, or something that was not asked", name_of_answer(answer)),
+        format!(
+            "the agent answers `{what}` with `{}`, or something that was not asked",
+            name_of_answer(answer)
+        ),
     )
 }
 

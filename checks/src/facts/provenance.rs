@@ -121,6 +121,8 @@ pub enum Reason {
     NoAgent,
     /// The agent's owner does not allow it to find out: a target, port or protocol outside what its own arguments name.
     RefusedByAgent,
+    /// The user ended the audit before it was found out.
+    Interrupted,
     /// The check itself broke: a defect of prejoin.
     CheckFailed,
 }
@@ -140,6 +142,7 @@ impl fmt::Display for Reason {
             Self::NotInForce => "not in force",
             Self::NoAgent => "no agent",
             Self::RefusedByAgent => "refused by the agent",
+            Self::Interrupted => "interrupted",
             Self::CheckFailed => "check failed",
         })
     }

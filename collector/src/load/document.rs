@@ -78,7 +78,7 @@ impl<'de> Visitor<'de> for HeadVisitor {
 }
 
 /// Whether every text of a JSON document is harmless.
-pub(super) fn is_harmless_json(document: &[u8]) -> bool {
+pub(crate) fn is_harmless_json(document: &[u8]) -> bool {
     serde_json::from_slice::<Harmless>(document).is_ok()
 }
 

@@ -37,6 +37,7 @@ fn opened(version: u32, node: &str) -> Value {
         node: node.to_owned(),
         network: None,
         abilities: Abilities::default(),
+        limits: None,
     };
     json!({ "id": 1, "opened": opened })
 }
@@ -113,12 +114,17 @@ async fn a_conversation_from_the_first_line_to_the_last() {
         say(&json!({ "id": 6, "closed": {} })),
     ])
     .await;
-    assert_eq!(session.node_facts(Vec::new(), Vec::new(), PATIENCE).await.unwrap(), facts);
+    assert_eq!(
+        session.node_facts(Vec::new(), Vec::new(), PATIENCE).await.unwrap(),
+        facts
+    );
     let states = session.listen(vec![listener(7)], PATIENCE).await.unwrap();
     assert_eq!(states[0].state, Ok(Listening::Bound));
     let mut results = Vec::new();
     let packets = session
-        .probe(vec![order(5)], Pace::default(), PATIENCE, |probe, sent| results.push((probe, sent)))
+        .probe(vec![order(5)], Pace::default(), PATIENCE, |probe, sent| {
+            results.push((probe, sent))
+        })
         .await;
     assert_eq!(packets, Ok(5));
     let sent = Sent {
@@ -307,11 +313,16 @@ async fn results_of_probes_that_were_not_ordered_are_lies_and_missing_ones_garba
         (vec![probed(6, 1, 1)], AgentFailureKind::Lied),
         (vec![probed(5, 1, 1), probed(5, 1, 1)], AgentFailureKind::Lied),
         (vec![probed(5, 1, 2)], AgentFailureKind::Lied),
-        (vec![say(&json!({ "id": 2, "done": { "packets": 0 } }))], AgentFailureKind::Garbage),
+        (
+            vec![say(&json!({ "id": 2, "done": { "packets": 0 } }))],
+            AgentFailureKind::Garbage,
+        ),
     ] {
         let steps = [Hear].into_iter().chain(answers).chain([Hang]).collect();
         let mut session = session(steps).await;
-        let result = session.probe(vec![order(5)], Pace::default(), PATIENCE, |_, _| {}).await;
+        let result = session
+            .probe(vec![order(5)], Pace::default(), PATIENCE, |_, _| {})
+            .await;
         fails(result, kind, "");
     }
 }
@@ -322,7 +333,9 @@ async fn what_came_before_an_agent_died_counts() {
     let mut session = session(vec![Hear, say(&probed)]).await;
     let mut finished = Vec::new();
     let result = session
-        .probe(vec![order(5), order(6)], Pace::default(), PATIENCE, |probe, _| finished.push(probe))
+        .probe(vec![order(5), order(6)], Pace::default(), PATIENCE, |probe, _| {
+            finished.push(probe)
+        })
         .await;
     fails(result, AgentFailureKind::Died, "ended");
     assert_eq!(finished, [5]);
@@ -339,7 +352,11 @@ async fn what_was_heard_of_a_probe_that_was_never_sent_is_a_lie() {
     ] {
         let answer = json!({ "id": 2, "heard": { "heard": heard, "foreign": foreign } });
         let mut session = session(vec![Hear, say(&answer), Hang]).await;
-        fails(session.hush(&expected(7, 9), PATIENCE).await, AgentFailureKind::Lied, "");
+        fails(
+            session.hush(&expected(7, 9), PATIENCE).await,
+            AgentFailureKind::Lied,
+            "",
+        );
     }
 }
 
@@ -351,7 +368,12 @@ async fn closing_ends_however_the_agent_takes_it() {
         vec![Hear, Hang],
         vec![Hear],
         vec![Hear, Say("garbage\n".to_owned()), Hang],
-        vec![Hear, say(&chatter), say(&chatter), say(&json!({ "id": 2, "closed": {} }))],
+        vec![
+            Hear,
+            say(&chatter),
+            say(&chatter),
+            say(&json!({ "id": 2, "closed": {} })),
+        ],
     ] {
         let before = Instant::now();
         session(steps).await.close(PATIENCE).await;

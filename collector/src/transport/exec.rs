@@ -150,7 +150,10 @@ fn in_words(status: &Status) -> String {
     if status.status.as_deref() == Some("Success") {
         return "exit code 0".to_owned();
     }
-    let causes = status.details.iter().flat_map(|details| details.causes.iter().flatten());
+    let causes = status
+        .details
+        .iter()
+        .flat_map(|details| details.causes.iter().flatten());
     let mut codes = causes.filter(|cause| cause.reason.as_deref() == Some("ExitCode"));
     let code = codes.find_map(|cause| cause.message.as_deref()?.parse::<i32>().ok());
     match (code, status.message.as_deref()) {

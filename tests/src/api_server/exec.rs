@@ -76,7 +76,13 @@ pub(super) fn pod_of(path: &str) -> Option<(&str, &str)> {
 }
 
 /// The answer to a request for an exec.
-pub(super) fn answer(executing: Executing, pod: (&str, &str), request: &Request, parts: &Parts, breaker: Breaker) -> Response {
+pub(super) fn answer(
+    executing: Executing,
+    pod: (&str, &str),
+    request: &Request,
+    parts: &Parts,
+    breaker: Breaker,
+) -> Response {
     if executing.fate == ExecFate::Forbidden {
         return status::forbidden_subresource("create", "pods", "exec", pod);
     }

@@ -70,7 +70,12 @@ pub(super) fn forbidden(raw_path: &str) -> Response {
 }
 
 /// 403 for what is done to a part of an object, given as namespace and name.
-pub(super) fn forbidden_subresource(verb: &str, resource: &str, part: &str, (namespace, name): (&str, &str)) -> Response {
+pub(super) fn forbidden_subresource(
+    verb: &str,
+    resource: &str,
+    part: &str,
+    (namespace, name): (&str, &str),
+) -> Response {
     let message = format!(
         r#"{resource} "{name}" is forbidden: User "{USER}" cannot {verb} resource "{resource}/{part}" in API group "" in the namespace "{namespace}""#
     );

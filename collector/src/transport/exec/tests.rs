@@ -40,7 +40,10 @@ impl Pod {
 /// The next line.
 async fn line(connection: &mut Connection) -> String {
     let mut line = String::new();
-    BufReader::new(&mut connection.reader).read_line(&mut line).await.unwrap();
+    BufReader::new(&mut connection.reader)
+        .read_line(&mut line)
+        .await
+        .unwrap();
     line
 }
 
@@ -48,13 +51,23 @@ async fn line(connection: &mut Connection) -> String {
 async fn a_process_in_a_pod_is_spoken_to_and_its_exit_code_reported_in_both_versions() {
     for version in [ExecVersion::V5, ExecVersion::V4] {
         let pod = Pod::new(version, ExecFate::Runs);
-        let mut connection = pod.run(&["sh", "-c", "read a; echo heard $a; echo oh >&2; exit 3"]).await.unwrap();
+        let mut connection = pod
+            .run(&["sh", "-c", "read a; echo heard $a; echo oh >&2; exit 3"])
+            .await
+            .unwrap();
         connection.writer.write_all(b"this\n").await.unwrap();
         assert_eq!(line(&mut connection).await, "heard this\n", "{version:?}");
         // Said by the process itself when it is told to end, not by closing its input.
-        assert_eq!(connection.end(PATIENCE).await.as_deref(), Some("exit code 3: oh"), "{version:?}");
+        assert_eq!(
+            connection.end(PATIENCE).await.as_deref(),
+            Some("exit code 3: oh"),
+            "{version:?}"
+        );
         let request = &pod.server.requests()[0];
-        assert_eq!(request.path, "/api/v1/namespaces/prejoin-system/pods/prejoin-agent-x7k2p/exec");
+        assert_eq!(
+            request.path,
+            "/api/v1/namespaces/prejoin-system/pods/prejoin-agent-x7k2p/exec"
+        );
         assert_eq!(request.query("container"), Some("agent"));
     }
 }
@@ -127,9 +140,15 @@ async fn a_server_that_does_not_execute_or_does_not_answer_is_said() {
     assert!(error.contains("503"), "{error}");
     pod.server.inject(Failure::Reset.everywhere());
     let error = pod.run(&["true"]).await.err().unwrap().to_string();
-    assert!(error.starts_with("exec in pod prejoin-system/prejoin-agent-x7k2p: "), "{error}");
+    assert!(
+        error.starts_with("exec in pod prejoin-system/prejoin-agent-x7k2p: "),
+        "{error}"
+    );
     let gone = Exec {
-        cluster: Arc::new(Cluster::new(Some(pod.kubeconfig.path().to_owned()), Some("wst".to_owned()))),
+        cluster: Arc::new(Cluster::new(
+            Some(pod.kubeconfig.path().to_owned()),
+            Some("wst".to_owned()),
+        )),
         namespace: String::new(),
         pod: String::new(),
         container: None,

@@ -1,0 +1,151 @@
+//! The run of a [`Plan`]: sessions with all agents at once, listeners before senders, results as they come.
+//!
+//! ```text
+//! Agents::open ─▶ node facts ─▶ (plan) ─▶ Agents::run ─▶ Observations
+//!
+//! each agent:  listen ─▶ probe ─────────────────▶ hush ─────────────────▶ close
+//!                        when all its receivers    when all its senders
+//!                        listen, or never will     are done, or never will be
+//! ```
+//!
+//! One agent that dies, hangs or lies costs its own probes: whoever waits for it is told that it is out. Every wait has an end that follows
+//! from the plan's pace.
+
+mod board;
+mod cancel;
+mod open;
+mod pace;
+mod part;
+mod play;
+mod progress;
+mod results;
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use prejoin_checks::facts::kernel::NodeFacts;
+use prejoin_checks::observation::{AgentFailure, AgentReport, Observations};
+use prejoin_checks::plan::{AgentId, Plan};
+
+use crate::session::Session;
+use crate::transport::Route;
+pub use cancel::{Cancel, Canceller, cancellation};
+use part::Part;
+use play::Play;
+pub use progress::Progress;
+
+/// [`Observations::cut_short`] of a run that the user ended.
+pub const INTERRUPTED: &str = "interrupted";
+
+/// How long an agent may take to close: long enough to say so, short enough for who has typed Ctrl-C.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// An agent and the way to it.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Who it is to be.
+    pub id: AgentId,
+    /// The way.
+    pub route: Route,
+}
+
+/// How agents are spoken with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long an agent may take until it has said who it is, and the same again to read its node.
+    pub opening: Duration,
+    /// How long it may take for a short answer after that.
+    pub answer: Duration,
+    /// Names that every node is to resolve.
+    pub names: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            opening: Duration::from_secs(30),
+            answer: Duration::from_secs(10),
+            names: Vec::new(),
+        }
+    }
+}
+
+/// All agents of an audit: those in session, and those that could not be had, with why.
+pub struct Agents<'a> {
+    all: Vec<Agent>,
+    options: &'a Options,
+    progress: &'a Progress,
+    cancel: Cancel,
+}
+
+struct Agent {
+    id: AgentId,
+    /// None if it could not be had, or is of no use; the report tells why.
+    session: Option<Session>,
+    report: AgentReport,
+    facts: NodeFacts,
+}
+
+impl<'a> Agents<'a> {
+    /// Opens a session with every member at once and reads its node.
+    pub async fn open(members: Vec<Member>, options: &'a Options, progress: &'a Progress, cancel: Cancel) -> Self {
+        let all = open::all(members, options, progress, &cancel).await;
+        Self {
+            all,
+            options,
+            progress,
+            cancel,
+        }
+    }
+
+    /// Who they are, for the plan. Those that could not be had are among them, so that what they leave open is told.
+    pub fn ids(&self) -> Vec<AgentId> {
+        self.all.iter().map(|agent| agent.id.clone()).collect()
+    }
+
+    /// What their nodes' kernels say, by who they are; of those that could not be had, why not.
+    pub fn node_facts(&self) -> impl Iterator<Item = (&AgentId, &NodeFacts)> {
+        self.all.iter().map(|agent| (&agent.id, &agent.facts))
+    }
+
+    /// Those that could not be had, and why.
+    pub fn failures(&self) -> impl Iterator<Item = (&AgentId, &AgentFailure)> {
+        self.all
+            .iter()
+            .filter_map(|agent| Some((&agent.id, agent.report.failure.as_ref()?)))
+    }
+
+    /// Ends all sessions without a run.
+    pub async fn close(self) {
+        close(self.all).await;
+    }
+
+    /// Does what the plan says, and says of what could not be done why. Agents that the plan does not name are sent home.
+    pub async fn run(mut self, plan: Plan) -> Observations {
+        let cast: Vec<Option<Agent>> = plan.agents.iter().map(|id| take(&mut self.all, id)).collect();
+        self.progress.probes(plan.probes.len());
+        let play = Play::new(&plan, self.options, self.progress, &self.cancel);
+        let parts = Part::all(&plan);
+        let parts_of = plan.agents.iter().zip(cast).zip(&parts);
+        let playing = join_all(parts_of.map(|((id, agent), part)| play.play(id, agent, part)));
+        let (played, ()) = tokio::join!(playing, close(self.all));
+        drop(play);
+        let cut_short = self.cancel.is_cancelled().then(|| INTERRUPTED.to_owned());
+        results::observations(plan, played, cut_short)
+    }
+}
+
+/// The agent of this identity, taken from among those that are left.
+fn take(agents: &mut Vec<Agent>, id: &AgentId) -> Option<Agent> {
+    let same = |known: &AgentId| (&known.cluster, &known.node, known.network) == (&id.cluster, &id.node, id.network);
+    let place = agents.iter().position(|agent| same(&agent.id))?;
+    Some(agents.swap_remove(place))
+}
+
+async fn close(agents: Vec<Agent>) {
+    let sessions = agents.into_iter().filter_map(|agent| agent.session);
+    join_all(sessions.map(|session| session.close(CLOSING))).await;
+}
+
+#[cfg(test)]
+mod tests;

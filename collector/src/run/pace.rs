@@ -1,0 +1,196 @@
+//! How the rate of the whole audit is shared out, and how long an agent may take.
+//!
+//! Agents know nothing of each other, so the caps of the plan are kept by giving each its share: the shares of all senders that send at the
+//! same time add up to no more than [`Pace::rate`], and those of all senders to one target to no more than [`Pace::target_rate`]. A sender's
+//! share is as large as its part of the packets, and at least one packet a second; where there are more senders than packets a second,
+//! they take turns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use prejoin_checks::plan::{Pace, PlannedProbe, ProbeKind};
+
+/// An agent may take so many timeouts for what it was told to send: silent probes are tried again.
+const TIMEOUTS: u32 = 12;
+/// And so much longer than the rate alone would have it take.
+const LEEWAY: Duration = Duration::from_secs(10);
+
+/// The parts of all senders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shares {
+    /// So many may send at the same time.
+    pub(super) at_once: usize,
+    /// The pace of each sender, by its place among the plan's agents.
+    pub(super) paces: BTreeMap<u32, Pace>,
+}
+
+impl Shares {
+    /// Shares a plan's pace out among those who send its probes.
+    pub(super) fn of(pace: Pace, probes: &[PlannedProbe]) -> Self {
+        let mut work: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut targets: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+        for probe in probes {
+            *work.entry(probe.from).or_default() += u64::from(packets(&probe.kind, pace.samples)).max(1);
+            targets.entry(target(probe)).or_default().insert(probe.from);
+        }
+        let (rate, target_rate) = (pace.rate.max(1), pace.target_rate.max(1));
+        let at_once = work.len().min(count(rate)).min(count(target_rate)).max(1);
+        let senders = u32::try_from(at_once).unwrap_or(u32::MAX);
+        // Whoever takes turns has an equal part: any of them may be at work together.
+        let take_turns = work.len() > at_once;
+        let total: u64 = work.values().sum();
+        let spare = u64::from(rate.saturating_sub(senders));
+        let paces = work.iter().map(|(sender, packets)| {
+            let share = if take_turns {
+                rate / senders
+            } else {
+                // Rounded down, so that the sum is never more.
+                1 + u32::try_from(spare * packets / total).unwrap_or(rate)
+            };
+            let crowd = targets.values().filter(|senders| senders.contains(sender));
+            let crowd = crowd.map(BTreeSet::len).max().unwrap_or(1).min(at_once);
+            let target_share = target_rate / u32::try_from(crowd).unwrap_or(u32::MAX).max(1);
+            let paced = Pace {
+                rate: share,
+                target_rate: target_share.max(1),
+                ..pace
+            };
+            (*sender, paced)
+        });
+        Self {
+            at_once,
+            paces: paces.collect(),
+        }
+    }
+}
+
+/// How long an agent may take for these probes at this pace, before it counts as hung.
+pub(super) fn patience<'a>(pace: Pace, probes: impl IntoIterator<Item = &'a PlannedProbe>) -> Duration {
+    let mut all: u64 = 0;
+    let mut by_target: BTreeMap<String, u64> = BTreeMap::new();
+    for probe in probes {
+        let packets = u64::from(packets(&probe.kind, pace.samples));
+        all += packets;
+        *by_target.entry(target(probe)).or_default() += packets;
+    }
+    let busiest = by_target.values().max().copied().unwrap_or(0);
+    let seconds = (all / u64::from(pace.rate.max(1))).max(busiest / u64::from(pace.target_rate.max(1)));
+    Duration::from_secs(2 * seconds) + Duration::from_millis(u64::from(pace.timeout_millis)) * TIMEOUTS + LEEWAY
+}
+
+fn target(probe: &PlannedProbe) -> String {
+    match probe.to.address {
+        Some(address) => address.to_string(),
+        None => probe.to.host.clone(),
+    }
+}
+
+fn count(rate: u32) -> usize {
+    usize::try_from(rate).unwrap_or(usize::MAX)
+}
+
+/// About how many packets a probe comes to at most, answers and repetitions included.
+fn packets(kind: &ProbeKind, samples: u32) -> u32 {
+    const REPEATED: u32 = 3;
+    match kind {
+        ProbeKind::Tcp { tls: false, .. } => 10 * REPEATED,
+        ProbeKind::Tcp { tls: true, .. } => 20 * REPEATED,
+        ProbeKind::Udp { .. } | ProbeKind::Icmp | ProbeKind::IpProtocol { .. } => 2 * samples.saturating_mul(REPEATED),
+        // Every candidate, then every size in the gap between two of them.
+        ProbeKind::PathMtu { floor, ceiling, .. } => 2 * REPEATED * u32::from(ceiling.saturating_sub(*floor)).max(16),
+        ProbeKind::NatDiscovery { .. } => 2 * REPEATED,
+        ProbeKind::Resolve { .. } => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use prejoin_checks::plan::Destination;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn probe((from, to, heavy): (u32, u8, bool)) -> PlannedProbe {
+        PlannedProbe {
+            id: 0,
+            codes: Vec::new(),
+            from,
+            to: Destination {
+                cluster: String::new(),
+                name: String::new(),
+                address: Some(IpAddr::from([10, 0, 0, to])),
+                host: String::new(),
+                agent: None,
+            },
+            kind: if heavy {
+                ProbeKind::Udp { port: 1 }
+            } else {
+                ProbeKind::Resolve { names: Vec::new() }
+            },
+            listener: None,
+        }
+    }
+
+    proptest! {
+        /// Whoever sends at the same time: no more than the plan's rate together, nor to one target more than its own.
+        #[test]
+        fn shares_never_add_up_to_more_than_the_whole(
+            rate in 1_u32..300,
+            target_rate in 1_u32..300,
+            wanted in prop::collection::vec((0_u32..60, 0_u8..20, any::<bool>()), 1..200),
+        ) {
+            let pace = Pace { rate, target_rate, ..Pace::default() };
+            let probes: Vec<PlannedProbe> = wanted.into_iter().map(probe).collect();
+            let shares = Shares::of(pace, &probes);
+            let largest = |pick: fn(&Pace) -> u32, senders: &BTreeSet<u32>| {
+                let mut rates: Vec<u32> = senders.iter().map(|sender| pick(&shares.paces[sender])).collect();
+                rates.sort_unstable_by(|a, b| b.cmp(a));
+                rates.iter().take(shares.at_once).sum::<u32>()
+            };
+            let everyone: BTreeSet<u32> = shares.paces.keys().copied().collect();
+            prop_assert!(largest(|pace| pace.rate, &everyone) <= rate);
+            let mut targets: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+            for probe in &probes {
+                targets.entry(target(probe)).or_default().insert(probe.from);
+            }
+            for senders in targets.values() {
+                prop_assert!(largest(|pace| pace.target_rate, senders) <= target_rate);
+            }
+            prop_assert!(shares.paces.values().all(|pace| pace.rate > 0 && pace.target_rate > 0));
+        }
+    }
+
+    #[test]
+    fn who_has_more_to_send_gets_more() {
+        let probes: Vec<PlannedProbe> = [(0, 1, true), (0, 1, true), (0, 2, true), (1, 2, true)]
+            .map(probe)
+            .to_vec();
+        let shares = Shares::of(
+            Pace {
+                rate: 402,
+                ..Pace::default()
+            },
+            &probes,
+        );
+        assert_eq!(shares.at_once, 2);
+        assert_eq!((shares.paces[&0].rate, shares.paces[&1].rate), (301, 101));
+        // 10.0.0.2 has two senders.
+        assert_eq!((shares.paces[&0].target_rate, shares.paces[&1].target_rate), (250, 250));
+    }
+
+    #[test]
+    fn patience_follows_the_pace() {
+        let probes: Vec<PlannedProbe> = vec![probe((0, 1, true)); 100];
+        let at = |rate| {
+            let pace = Pace {
+                rate,
+                ..Pace::default()
+            };
+            patience(pace, &probes)
+        };
+        assert!(at(10) > at(1000));
+        assert!(at(1000) >= Duration::from_secs(10));
+    }
+}

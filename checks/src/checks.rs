@@ -3,6 +3,7 @@
 //! A family lists its subjects, a subject lists its checks; see `CONTRIBUTING.md` for how to add one.
 
 pub mod clustermesh;
+mod flow_verdict;
 pub mod net;
 pub mod per_node;
 pub mod submariner;

@@ -38,15 +38,18 @@ pub fn judge_observed(
     let mut flows = Ratio::default();
     for profile in &policy.profiles {
         let audit = Audit::new(*profile, &clusters, intent, policy).observed(observations);
+        let required = crate::profile::flow::required(&audit);
+        flows.wanted += required.len() as u64;
         for check in catalog::checks().filter(|check| check.profiles.contains(profile)) {
             let outcomes = if policy.selects(check) {
                 run(check, &audit)
             } else {
                 vec![not_selected(&audit)]
             };
+            let proven = required.iter().any(|flow| flow.code == check.code) && is_proven(&outcomes);
+            flows.known += u64::from(proven);
             findings.extend(outcomes.into_iter().map(|outcome| finding(check, &audit, outcome)));
         }
-        flows.wanted += crate::profile::flow::required(&audit);
     }
     findings.sort_by(|a, b| {
         b.verdict
@@ -99,6 +102,13 @@ fn run(check: &Check, audit: &Audit<'_>) -> Vec<Outcome> {
         Run::Between(_) if audit.clusters.len() < 2 => vec![Outcome::does_not_apply(ONE_CLUSTER).about(everyone)],
         Run::Between(judge) | Run::Set(judge) => guard(&|| judge(audit), everyone),
     }
+}
+
+/// Whether a flow was proven, and nothing of it left open.
+fn is_proven(outcomes: &[Outcome]) -> bool {
+    let counts = |outcome: &&Outcome| !matches!(outcome.state, State::NoVerdict(NoVerdict::DoesNotApply(_)));
+    let mut counting = outcomes.iter().filter(counts).peekable();
+    counting.peek().is_some() && counting.all(|outcome| outcome.state == State::Holds)
 }
 
 fn not_selected(audit: &Audit<'_>) -> Outcome {

@@ -9,6 +9,7 @@ use crate::facts::ClusterFacts;
 use crate::facts::provenance::Unknown;
 use crate::intent::Intent;
 use crate::observation::Observations;
+use crate::observation::failures::Failures;
 use crate::outcome::ClusterId;
 use crate::policy::Policy;
 use crate::profile::Profile;
@@ -28,6 +29,7 @@ pub struct Audit<'a> {
     /// What agents saw, if any were asked to look.
     pub observations: Option<&'a Observations>,
     space: OnceLock<AddressSpace>,
+    failures: OnceLock<Failures<'a>>,
 }
 
 /// One cluster, with what follows from its facts worked out once.
@@ -94,6 +96,7 @@ impl<'a> Audit<'a> {
             policy,
             observations: None,
             space: OnceLock::new(),
+            failures: OnceLock::new(),
         }
     }
 
@@ -101,6 +104,12 @@ impl<'a> Audit<'a> {
     #[must_use]
     pub fn observed(self, observations: Option<&'a Observations>) -> Self {
         Self { observations, ..self }
+    }
+
+    /// What the probes showed; absent where no agent was asked to probe.
+    pub fn failures(&self) -> Option<&Failures<'a>> {
+        let observations = self.observations.filter(|seen| !seen.plan.agents.is_empty())?;
+        Some(self.failures.get_or_init(|| Failures::of(observations)))
     }
 
     /// Every range of every cluster that can collide.

@@ -28,6 +28,7 @@ pub mod cidr;
 pub mod compare;
 pub mod diff;
 pub mod engine;
+pub mod explain;
 pub mod facts;
 pub mod fleet;
 pub mod intent;

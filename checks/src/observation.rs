@@ -3,6 +3,9 @@
 //! A result holds what was measured, not what follows from it: the sender's account and, where an agent listened, the receiver's. Which
 //! evidence that makes ([`Evidence`]) is worked out here, so that a saved audit is judged again by better rules.
 
+pub mod failures;
+pub mod shown;
+
 use std::net::{IpAddr, SocketAddr};
 
 use schemars::JsonSchema;

@@ -120,6 +120,13 @@ impl Outcome {
         self
     }
 
+    /// Pairs that are affected, each as the division it lies across.
+    #[must_use]
+    pub fn pairs(mut self, across: Vec<Vec<Vec<ClusterId>>>) -> Self {
+        self.pairs.across.extend(across);
+        self
+    }
+
     /// What should be.
     #[must_use]
     pub fn expected(mut self, text: impl Into<String>) -> Self {

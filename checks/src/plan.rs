@@ -1,5 +1,8 @@
 //! [`Plan`]: the flows of the profiles made concrete for these clusters: who listens, who probes whom, how often, at what cost.
 
+pub mod choice;
+pub mod make;
+
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
@@ -8,6 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::facts::kernel::NetworkView;
 use crate::facts::provenance::Unknown;
 use crate::policy::Probe;
+
+/// The UDP port on which path MTUs are measured, and pods probed, where no port of the product's own is free. Outside the range of NodePorts
+/// and of ephemeral ports.
+pub const SPARE_UDP_PORT: u16 = 18472;
 
 /// Who listens, who probes whom, how often, at what cost. Lists refer to each other by position.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -193,6 +200,20 @@ pub enum ProbeKind {
         /// The names.
         names: Vec<String>,
     },
+}
+
+impl std::fmt::Display for ProbeKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { port, .. } => write!(f, "{}", Service::Tcp(*port)),
+            Self::Udp { port } => write!(f, "{}", Service::Udp(*port)),
+            Self::Icmp => write!(f, "{}", Service::IcmpEcho),
+            Self::IpProtocol { number } => write!(f, "{}", Service::IpProtocol(*number)),
+            Self::PathMtu { .. } => f.write_str("path MTU"),
+            Self::NatDiscovery { port, .. } => write!(f, "NAT discovery on UDP {port}"),
+            Self::Resolve { .. } => f.write_str("name resolution"),
+        }
+    }
 }
 
 /// What the plan cannot prove.

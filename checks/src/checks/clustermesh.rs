@@ -16,7 +16,7 @@ mod setting;
 pub mod tls;
 
 use crate::check::Check;
-pub(crate) use flows::FLOWS;
+pub(crate) use flows::{FLOWS, POD};
 
 /// The subjects of this family.
 pub(crate) static CHECKS: &[&[&Check]] = &[

@@ -1,14 +1,17 @@
 //! The flows a profile needs between clusters: who must reach whom, on what, and why.
 //!
-//! A [`Flow`] is data; the number of its port comes from each cluster's own configuration. A check of the same code says whether it was
-//! proven. Without agents nothing is: a required flow is then `unknown`, or `not asked` if the user said so, and never a pass.
+//! A [`Flow`] is data; numbers of ports come from each cluster's own configuration. [`crate::plan`] makes probes of flows, and a check of
+//! the flow's code says what the probes proved. Without agents nothing is proven: a required flow is then `unknown`, or `not asked` if
+//! the user said so, and never a pass.
+
+use std::net::IpAddr;
 
 use crate::check::NoVerdict;
-use crate::compare::{Groups, nothing_to_compare};
-use crate::facts::provenance::{Known, Reason};
+use crate::compare::Groups;
+use crate::facts::node::Node;
+use crate::facts::provenance::Known;
 use crate::fleet::{Audit, Cluster};
-use crate::outcome::{ClusterId, Outcome, State};
-use crate::policy::Probe;
+use crate::plan::Service;
 use crate::profile::Profile;
 
 /// One kind of traffic that a profile needs between clusters.
@@ -16,14 +19,107 @@ use crate::profile::Profile;
 pub struct Flow {
     /// The code of the check that judges it.
     pub code: &'static str,
-    /// Who sends: `every node`.
+    /// Who sends, in words: `every node`.
     pub from: &'static str,
-    /// Who must receive it: `every node of the other clusters`.
+    /// Who must receive it, in words: `every node of the other clusters`.
     pub to: &'static str,
     /// What it carries.
     pub purpose: &'static str,
-    /// What this cluster must be reached on, in words (`UDP 8472`), with where the number was read; or why it needs no such flow.
+    /// Who sends.
+    pub sender: fn(&Audit<'_>, &Cluster<'_>) -> Result<Sender, NoVerdict>,
+    /// Where it goes.
+    pub reach: Reach,
+    /// What a cluster must be reached on, in words (`UDP 8472`), with where the number was read; or why it needs no such flow.
     pub need: fn(&Audit<'_>, &Cluster<'_>) -> Result<Known<String>, NoVerdict>,
+    /// The same as addresses: of the receiving cluster, or of the sending one where [`Reach`] is not another cluster.
+    pub targets: fn(&Audit<'_>, &Cluster<'_>) -> Result<Vec<Target>, NoVerdict>,
+}
+
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// Every node, from its own network.
+    Nodes,
+    /// The nodes that are gateways or may become one.
+    Gateways,
+    /// Pods.
+    Pods,
+}
+
+/// Where a flow goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// From every cluster to every other.
+    OtherClusters,
+    /// Within each cluster.
+    OwnCluster,
+    /// From each cluster to fixed places.
+    Places,
+    /// From each cluster to fixed places of which one is enough.
+    AnyPlace,
+}
+
+/// What must be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The node, or what it is: `load balancer of clustermesh-apiserver`.
+    pub name: String,
+    /// Whether it is a node, by `name`, so that an agent there can listen.
+    pub is_node: bool,
+    /// Its addresses; one of each family is probed.
+    pub addresses: Vec<IpAddr>,
+    /// The name to resolve, where there is no address.
+    pub host: String,
+    /// On what.
+    pub what: What,
+}
+
+/// What is reached, or measured on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A port or protocol.
+    Service(Service),
+    /// A TCP port that speaks TLS.
+    Tls(u16),
+    /// The path MTU; on this UDP port if nothing holds it, else on a spare one.
+    PathMtu {
+        /// The port.
+        port: Option<u16>,
+    },
+    /// A running Submariner gateway's NAT discovery.
+    NatDiscovery {
+        /// The port.
+        port: u16,
+        /// The gateway's cluster ID.
+        cluster_id: String,
+        /// The gateway's cable name.
+        endpoint_id: String,
+    },
+}
+
+impl Target {
+    /// A node at these addresses.
+    pub fn node(node: &Node, addresses: impl IntoIterator<Item = IpAddr>, what: What) -> Self {
+        Self {
+            name: node.name.clone(),
+            is_node: true,
+            addresses: addresses.into_iter().collect(),
+            host: String::new(),
+            what,
+        }
+    }
+
+    /// A place by address or name, as a URL or a Service has it.
+    pub fn place(name: impl Into<String>, host: &str, what: What) -> Self {
+        let address = host.parse::<IpAddr>().ok();
+        Self {
+            name: name.into(),
+            is_node: false,
+            addresses: address.into_iter().collect(),
+            host: if address.is_some() { String::new() } else { host.to_owned() },
+            what,
+        }
+    }
 }
 
 /// All flows of a profile.
@@ -34,49 +130,32 @@ pub fn flows(profile: Profile) -> &'static [&'static Flow] {
     }
 }
 
-/// How many flows these clusters need for this profile: for coverage.
-pub fn required(audit: &Audit<'_>) -> u64 {
+/// The flows that these clusters need for this profile.
+pub fn required<'f>(audit: &Audit<'_>) -> Vec<&'f Flow> {
     let needed = |flow: &&&Flow| {
-        Groups::of(audit, |cluster| (flow.need)(audit, cluster))
-            .clusters()
-            .len()
-            >= 2
+        let with = Groups::of(audit, |cluster| (flow.need)(audit, cluster)).clusters().len();
+        with >= if flow.reach == Reach::OtherClusters { 2 } else { 1 } && audit.clusters.len() >= 2
     };
-    flows(audit.profile).iter().filter(needed).count() as u64
+    flows(audit.profile).iter().filter(needed).copied().collect()
 }
 
-/// What is known of one flow.
-pub fn judge(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
-    let needs = Groups::of(audit, |cluster| (flow.need)(audit, cluster));
-    let clusters = needs.clusters();
-    let (reason, detail) = match audit.policy.probe {
-        Probe::None => (Reason::NotAsked, "flows are not probed with --probe none"),
-        _ => (Reason::NoAgent, "no agent is there to prove a flow"),
-    };
-    let mut outcomes = needs.outcomes_without();
-    // What is not asked needs no facts either.
-    outcomes.retain(|outcome| {
-        reason != Reason::NotAsked || matches!(outcome.state, State::NoVerdict(NoVerdict::DoesNotApply(_)))
-    });
-    if clusters.len() >= 2 || (reason == Reason::NotAsked && outcomes.is_empty()) {
-        let outcome = Outcome::none(NoVerdict::missing(reason, detail))
-            .expected(format!(
-                "{} from {} to {}, both ways: {}",
-                needs.describe(audit),
-                flow.from,
-                flow.to,
-                flow.purpose
-            ))
-            .evidence_all(needs.evidence(audit))
-            .cause(detail)
-            .about(if clusters.is_empty() { everyone(audit) } else { clusters });
-        outcomes.push(outcome);
-    } else if !clusters.is_empty() {
-        outcomes.push(nothing_to_compare(clusters));
-    }
-    outcomes
+/// The nodes that run Linux: no product here runs on others.
+pub fn linux_nodes<'a>(cluster: &Cluster<'a>) -> Result<Vec<&'a Node>, NoVerdict> {
+    let nodes = cluster.facts.nodes.get()?;
+    Ok(nodes
+        .iter()
+        .filter(|node| node.os.is_empty() || node.os == "linux")
+        .collect())
 }
 
-fn everyone(audit: &Audit<'_>) -> Vec<ClusterId> {
-    audit.clusters.iter().map(|cluster| cluster.id).collect()
+/// The same thing on every Linux node of a cluster, on its InternalIPs of the families that `keep` keeps.
+pub fn on_nodes(
+    cluster: &Cluster<'_>,
+    keep: impl Fn(IpAddr) -> bool,
+    what: &What,
+) -> Result<Vec<Target>, NoVerdict> {
+    Ok(linux_nodes(cluster)?
+        .into_iter()
+        .map(|node| Target::node(node, node.internal_ips().filter(|ip| keep(*ip)), what.clone()))
+        .collect())
 }

@@ -1,11 +1,14 @@
 //! The traffic a mesh needs between clusters. Source of the ports: Cilium documentation, system requirements and cluster mesh pages.
 
-use super::exposure::dialled_port;
-use crate::check::{Check, NoVerdict, declare_check};
-use crate::facts::provenance::Known;
-use crate::fleet::{Audit, Cluster};
-use crate::profile::cilium::values::RoutingMode;
-use crate::profile::flow::{Flow, judge};
+mod needs;
+
+use crate::check::{Check, declare_check};
+use crate::checks::flow_verdict::judge;
+use crate::fleet::Audit;
+use crate::profile::flow::Flow;
+
+pub(crate) use needs::POD;
+use needs::{CONTROL_PLANE, ESP, HEALTH, HUBBLE, ICMP, PATH_MTU, POD_ROUTING, TUNNEL, WIREGUARD};
 
 pub(super) static CHECKS: &[&Check] = &[
     &TUNNEL_FLOW,
@@ -31,134 +34,6 @@ pub(crate) static FLOWS: &[&Flow] = &[
     &PATH_MTU,
     &HUBBLE,
 ];
-
-type Need = Result<Known<String>, NoVerdict>;
-
-static TUNNEL: Flow = Flow {
-    code: "CM501",
-    from: "every node",
-    to: "every node of the other clusters",
-    purpose: "encapsulated pod traffic",
-    need: |_, cluster| {
-        let settings = cluster.cilium()?;
-        if settings.routing_mode()?.value != RoutingMode::Tunnel {
-            return Err(NoVerdict::does_not_apply("native routing needs no tunnel"));
-        }
-        let protocol = settings.tunnel_protocol()?.value;
-        Ok(settings.tunnel_port()?.map(|port| format!("UDP {port} ({protocol})")))
-    },
-};
-
-static WIREGUARD: Flow = Flow {
-    code: "CM502",
-    from: "every node",
-    to: "every node of the other clusters",
-    purpose: "encrypted traffic",
-    need: |_, cluster| on(cluster, "enable-wireguard", "UDP 51871 (WireGuard)", "WireGuard is off"),
-};
-
-static ESP: Flow = Flow {
-    code: "CM503",
-    from: "every node",
-    to: "every node of the other clusters",
-    purpose: "encrypted traffic, IPsec without UDP around it",
-    need: |_, cluster| on(cluster, "enable-ipsec", "IP protocol 50 (ESP)", "IPsec is off"),
-};
-
-static POD_ROUTING: Flow = Flow {
-    code: "CM504",
-    from: "every pod",
-    to: "every pod of the other clusters",
-    purpose: "pod traffic that the network itself routes",
-    need: |_, cluster| {
-        let mode = cluster.cilium()?.routing_mode()?;
-        if mode.value == RoutingMode::Native {
-            Ok(Known::new("all protocols between pod ranges".to_owned(), mode.source))
-        } else {
-            Err(NoVerdict::does_not_apply("pod traffic is tunnelled"))
-        }
-    },
-};
-
-static CONTROL_PLANE: Flow = Flow {
-    code: "CM505",
-    from: "KVStoreMesh (a pod), or every node without it",
-    to: "the control planes of the other clusters",
-    purpose: "state of the peers",
-    need: |_, cluster| {
-        cluster.cilium()?;
-        Ok(dialled_port(cluster)?.map(|port| format!("TCP {port}")))
-    },
-};
-
-static HEALTH: Flow = Flow {
-    code: "CM506",
-    from: "every node",
-    to: "every node of the other clusters and its health endpoint",
-    purpose: "Cilium's health matrix",
-    need: |_, cluster| {
-        let settings = cluster.cilium()?;
-        let enabled = settings.flag("enable-health-checking")?;
-        if !enabled.value {
-            return Err(NoVerdict::does_not_apply("health checking is off"));
-        }
-        Ok(settings.value("cluster-health-port")?.map(|port| format!("TCP {port}")))
-    },
-};
-
-static ICMP: Flow = Flow {
-    code: "CM507",
-    from: "every node",
-    to: "every node of the other clusters and its health endpoint",
-    purpose: "Cilium's health matrix, round trip times",
-    need: |_, cluster| on(cluster, "enable-health-checking", "ICMP echo", "health checking is off"),
-};
-
-static PATH_MTU: Flow = Flow {
-    code: "CM508",
-    from: "every node",
-    to: "every node of the other clusters",
-    purpose: "full-size packets with what encapsulation and encryption add",
-    need: |_, cluster| {
-        Ok(cluster
-            .cilium()?
-            .routing_mode()?
-            .map(|mode| format!("the path MTU that {mode} routing needs")))
-    },
-};
-
-static HUBBLE: Flow = Flow {
-    code: "CM509",
-    from: "Hubble Relay (a pod)",
-    to: "every node of the other clusters",
-    purpose: "flow visibility across the mesh",
-    need: |_, cluster| {
-        let settings = cluster.cilium()?;
-        if !settings.flag("enable-hubble")?.value {
-            return Err(NoVerdict::does_not_apply("Hubble is off"));
-        }
-        let relay = cluster
-            .facts
-            .workloads
-            .get()?
-            .iter()
-            .any(|workload| workload.name == "hubble-relay");
-        if !relay {
-            return Err(NoVerdict::does_not_apply("Hubble Relay is not installed"));
-        }
-        let address = settings.value("hubble-listen-address")?;
-        Ok(address.map(|address| format!("TCP {}", address.rsplit(':').next().unwrap_or("4244"))))
-    },
-};
-
-fn on(cluster: &Cluster<'_>, key: &str, what: &str, off: &str) -> Need {
-    let known = cluster.cilium()?.flag(key)?;
-    if known.value {
-        Ok(known.map(|_| what.to_owned()))
-    } else {
-        Err(NoVerdict::does_not_apply(off))
-    }
-}
 
 declare_check! {
     /// ## What it checks

@@ -1,12 +1,15 @@
 //! The traffic Submariner needs. Source of the ports: Submariner, `pkg/port/ports.go` and the prerequisites page.
 
-use crate::check::{Check, NoVerdict, declare_check};
-use crate::facts::provenance::{Known, Source};
+mod needs;
+
+use crate::check::{Check, declare_check};
+use crate::checks::flow_verdict::judge;
 use crate::fleet::Audit;
-use crate::profile::flow::{Flow, judge};
-use crate::profile::submariner::discovery::is_ovn_kubernetes;
-use crate::profile::submariner::gateways::labelled_or_candidates;
-use crate::profile::submariner::{Mesh, NAT_DISCOVERY_PORT, TUNNEL_PORT, declared, field, installed};
+use crate::profile::flow::Flow;
+
+use needs::{
+    APPLICATIONS, BROKER_API, DNS, ESP, HEALTH_CHECK, INTRA_CLUSTER, NAT_DISCOVERY, PATH_MTU, PUBLIC_IP, TUNNEL,
+};
 
 /// The flows of this profile.
 pub(crate) static FLOWS: &[&Flow] = &[
@@ -34,187 +37,6 @@ pub(super) static CHECKS: &[&Check] = &[
     &APPLICATIONS_FLOW,
     &PATH_MTU_FLOW,
 ];
-
-static TUNNEL: Flow = Flow {
-    code: "SM501",
-    from: "the gateways",
-    to: "the gateways of the other clusters",
-    purpose: "IKE, WireGuard or the VXLAN cable",
-    need: |audit, cluster| {
-        let port = match installed(cluster)? {
-            Some(config) => Known::new(
-                config.value.nat_t_port.unwrap_or(0).to_string(),
-                field(config, "spec.ceIPSecNATTPort"),
-            ),
-            None => Known::new(
-                TUNNEL_PORT.to_string(),
-                Source::default_of("subctl join", "--nattport", "subctl"),
-            ),
-        };
-        let driver = Mesh::of(audit).cable_driver(cluster)?.value;
-        Ok(port.map(|port| format!("UDP {port} ({driver})")))
-    },
-};
-
-static NAT_DISCOVERY: Flow = Flow {
-    code: "SM502",
-    from: "the gateways",
-    to: "the gateways of the other clusters, private and public address",
-    purpose: "NAT discovery",
-    need: |_, cluster| {
-        labelled_or_candidates(cluster)?;
-        Ok(Known::new(
-            format!("UDP {NAT_DISCOVERY_PORT}"),
-            Source::default_of("gateway", "natt-discovery-port", "Submariner"),
-        ))
-    },
-};
-
-static ESP: Flow = Flow {
-    code: "SM503",
-    from: "the gateways",
-    to: "the private addresses of the other gateways",
-    purpose: "encrypted traffic where no NAT lies between",
-    need: |audit, cluster| {
-        let mesh = Mesh::of(audit);
-        let driver = mesh.cable_driver(cluster)?;
-        if driver.value != "libreswan" {
-            return Err(NoVerdict::does_not_apply("only libreswan sends ESP"));
-        }
-        if mesh.force_udp_encaps(cluster)?.value {
-            return Err(NoVerdict::does_not_apply("ESP is wrapped in UDP"));
-        }
-        Ok(driver.map(|_| "IP protocol 50 (ESP)".to_owned()))
-    },
-};
-
-static INTRA_CLUSTER: Flow = Flow {
-    code: "SM504",
-    from: "every node",
-    to: "the gateways of its own cluster",
-    purpose: "pod traffic to the gateway, with its source address",
-    need: |_, cluster| {
-        if is_ovn_kubernetes(cluster)? {
-            return Err(NoVerdict::does_not_apply("OVN-Kubernetes carries it itself"));
-        }
-        if cluster.facts.nodes.get()?.len() < 2 {
-            return Err(NoVerdict::does_not_apply("the gateway is the only node"));
-        }
-        Ok(Known::new(
-            "UDP 4800 (VXLAN)".to_owned(),
-            Source::default_of("route agent", "VXLAN port", "Submariner"),
-        ))
-    },
-};
-
-static BROKER_API: Flow = Flow {
-    code: "SM505",
-    from: "gateway pods, the operator and Lighthouse",
-    to: "the broker's API server",
-    purpose: "exchange of Clusters, Endpoints and ServiceImports",
-    need: |audit, cluster| {
-        if let Some(config) = installed(cluster)? {
-            return Ok(Known::new(
-                format!("TCP {}", config.value.broker_api_server),
-                field(config, "spec.brokerK8sApiServer"),
-            ));
-        }
-        match &audit.intent.submariner.broker_url {
-            Some(url) => Ok(Known::new(format!("TCP {url}"), declared("brokerUrl"))),
-            None => Ok(Known::new(
-                "TCP 6443 (or what the broker's URL says)".to_owned(),
-                Source::default_of("broker file", "URL", "subctl"),
-            )),
-        }
-    },
-};
-
-static HEALTH_CHECK: Flow = Flow {
-    code: "SM506",
-    from: "gateways and route agents",
-    to: "the health-check address of the other gateways, inside the tunnel",
-    purpose: "health checks",
-    need: |audit, cluster| {
-        let check = Mesh::of(audit).health_check(cluster)?;
-        if check.value {
-            Ok(check.map(|_| "ICMP echo".to_owned()))
-        } else {
-            Err(NoVerdict::does_not_apply("health checks are off"))
-        }
-    },
-};
-
-static DNS: Flow = Flow {
-    code: "SM507",
-    from: "cluster DNS",
-    to: "Lighthouse's DNS server in its own cluster",
-    purpose: "names in clusterset.local",
-    need: |audit, cluster| {
-        let discovery = Mesh::of(audit).service_discovery(cluster)?;
-        if discovery.value {
-            Ok(discovery.map(|_| "UDP and TCP 53".to_owned()))
-        } else {
-            Err(NoVerdict::does_not_apply("service discovery is off"))
-        }
-    },
-};
-
-static PUBLIC_IP: Flow = Flow {
-    code: "SM508",
-    from: "the gateways",
-    to: "public address services",
-    purpose: "resolution of the public address",
-    need: |audit, cluster| {
-        let mesh = Mesh::of(audit);
-        if mesh.air_gapped(cluster)?.value || mesh.load_balancer(cluster)?.value {
-            return Err(NoVerdict::does_not_apply("the public address comes from elsewhere"));
-        }
-        let annotated = labelled_or_candidates(cluster)?.iter().all(|node| {
-            node.annotations
-                .get("gateway.submariner.io/public-ip")
-                .is_some_and(|value| value.starts_with("ipv4:"))
-        });
-        if annotated {
-            return Err(NoVerdict::does_not_apply("the public address is annotated"));
-        }
-        Ok(Known::new(
-            "TCP 443 outwards".to_owned(),
-            Source::default_of("subctl join", "--air-gapped", "subctl"),
-        ))
-    },
-};
-
-static APPLICATIONS: Flow = Flow {
-    code: "SM510",
-    from: "pods and Services",
-    to: "pods and Services of the other clusters",
-    purpose: "application traffic inside the tunnel",
-    need: |audit, cluster| {
-        let ranges = Mesh::of(audit).advertised(cluster)?;
-        let source = ranges
-            .first()
-            .map_or_else(|| Source::read("cluster", ""), |range| range.source.clone());
-        let text = ranges
-            .iter()
-            .take(3)
-            .map(|range| range.cidr.to_string())
-            .collect::<Vec<_>>()
-            .join(", ");
-        Ok(Known::new(format!("all protocols to {text}"), source))
-    },
-};
-
-static PATH_MTU: Flow = Flow {
-    code: "SM511",
-    from: "the gateways",
-    to: "the gateways of the other clusters",
-    purpose: "full-size packets with what the cable adds",
-    need: |audit, cluster| {
-        Ok(Mesh::of(audit)
-            .cable_driver(cluster)?
-            .map(|driver| format!("the path MTU that {driver} needs")))
-    },
-};
 
 declare_check! {
     /// ## What it checks
@@ -528,9 +350,7 @@ mod tests {
     fn the_default_join_needs_tunnel_discovery_and_esp() {
         let report = judged(Probe::Cover, |_| {});
         assert!(findings(&report, "SM501")[0].expected.contains("UDP 4500 (libreswan)"));
-        for code in [
-            "SM501", "SM502", "SM503", "SM504", "SM505", "SM506", "SM508", "SM510", "SM511",
-        ] {
+        for code in ["SM501", "SM502", "SM503", "SM504", "SM505", "SM508", "SM511"] {
             assert_eq!(
                 (
                     findings(&report, code)[0].verdict,

@@ -1,0 +1,313 @@
+//! What the probes proved of one flow.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::check::NoVerdict;
+use crate::compare::{Groups, nothing_to_compare};
+use crate::facts::provenance::{Reason, Source, Unknown};
+use crate::fleet::Audit;
+use crate::observation::failures::{Cause, Failures};
+use crate::observation::shown::{Shown, Symptom};
+use crate::observation::{Evidence as Proof, Sent};
+use crate::outcome::{ClusterId, Outcome, State};
+use crate::plan::PlannedProbe;
+use crate::policy::Probe;
+use crate::profile::flow::{Flow, Reach};
+use crate::report::Evidence;
+
+/// Without an agent: the cause that all flows, and all rules about nodes, then share.
+pub(crate) const NO_AGENT: &str = "no agent is there to prove a flow";
+
+/// What to do about it.
+pub(crate) const START_AGENTS: &str =
+    "run agents on the nodes and name them under `sites` in prejoin.yaml, or leave flows out with --probe none";
+
+/// What is known of one flow.
+pub(crate) fn judge(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
+    let needs = Groups::of(audit, |cluster| (flow.need)(audit, cluster));
+    let expected = format!(
+        "{} from {} to {}{}: {}",
+        needs.describe(audit),
+        flow.from,
+        flow.to,
+        if flow.reach == Reach::OtherClusters { ", both ways" } else { "" },
+        flow.purpose
+    );
+    let mut outcomes = needs.outcomes_without();
+    let asked = audit.policy.probe != Probe::None;
+    if !asked {
+        // What is not asked needs no facts either.
+        outcomes.retain(|outcome| matches!(outcome.state, State::NoVerdict(NoVerdict::DoesNotApply(_))));
+    }
+    let clusters = needs.clusters();
+    if clusters.len() < 2 && (asked || !outcomes.is_empty()) {
+        if !clusters.is_empty() {
+            outcomes.push(nothing_to_compare(clusters));
+        }
+        return outcomes;
+    }
+    let evidence = needs.evidence(audit);
+    let about = if clusters.is_empty() { everyone(audit) } else { clusters };
+    let proven = match audit.failures().filter(|_| asked) {
+        Some(failures) => verdicts(audit, flow, failures, &about),
+        None => {
+            let (reason, detail, remedy) = if asked {
+                (Reason::NoAgent, NO_AGENT, START_AGENTS)
+            } else {
+                (Reason::NotAsked, "flows are not probed with --probe none", "")
+            };
+            let outcome = Outcome::none(NoVerdict::missing(reason, detail)).cause(detail).remedy(remedy);
+            vec![outcome.about(about)]
+        }
+    };
+    outcomes.extend(proven.into_iter().map(|mut outcome| {
+        if !matches!(outcome.state, State::NoVerdict(NoVerdict::DoesNotApply(_))) {
+            outcome.expected.clone_from(&expected);
+            let own = std::mem::take(&mut outcome.evidence);
+            outcome.evidence = evidence.iter().cloned().chain(own).collect();
+        }
+        outcome
+    }));
+    outcomes
+}
+
+fn everyone(audit: &Audit<'_>) -> Vec<ClusterId> {
+    audit.clusters.iter().map(|cluster| cluster.id).collect()
+}
+
+fn verdicts(audit: &Audit<'_>, flow: &Flow, failures: &Failures<'_>, about: &[ClusterId]) -> Vec<Outcome> {
+    let probes: Vec<(&PlannedProbe, &Shown)> = failures.probes_of(flow.code).collect();
+    let mut outcomes = if flow.reach == Reach::AnyPlace {
+        any_place(audit, failures, &probes)
+    } else {
+        let mut outcomes: Vec<Outcome> = failures
+            .causes_of(flow.code)
+            .into_iter()
+            .map(|cause| broken(audit, flow, failures, cause))
+            .collect();
+        outcomes.extend(unknowns(audit, failures, &probes));
+        outcomes
+    };
+    outcomes.extend(gaps(audit, flow));
+    if outcomes.is_empty() && probes.is_empty() {
+        outcomes.push(Outcome::none(Unknown::new(Reason::NoAgent, "nothing was planned to prove it")).about(about.to_vec()));
+    } else if outcomes.is_empty() {
+        outcomes.push(
+            Outcome::holds()
+                .found(proofs(&probes))
+                .evidence_all(probes.iter().take(SHOWN).map(|(probe, shown)| account(failures, probe, shown)))
+                .about(about.to_vec()),
+        );
+    }
+    outcomes
+}
+
+/// As many probes are named as evidence; the rest is in the observations.
+const SHOWN: usize = 5;
+
+/// `9 of 9 delivered`, or by proof if there are several.
+fn proofs(probes: &[(&PlannedProbe, &Shown)]) -> String {
+    let mut counts: BTreeMap<Proof, usize> = BTreeMap::new();
+    for (_, shown) in probes {
+        if let Shown::Proven(proof) = shown {
+            *counts.entry(*proof).or_default() += 1;
+        }
+    }
+    let of = probes.len();
+    let parts: Vec<String> = counts.iter().map(|(proof, count)| format!("{count} of {of} {proof}")).collect();
+    parts.join(", ")
+}
+
+fn broken(audit: &Audit<'_>, flow: &Flow, failures: &Failures<'_>, cause: &Cause) -> Outcome {
+    let own: Vec<(&PlannedProbe, &Shown)> = failures.probes_of(flow.code).collect();
+    let failed: Vec<(&PlannedProbe, &Shown)> = own
+        .iter()
+        .copied()
+        .filter(|(probe, _)| cause.probes.contains(&(probe.id as usize)))
+        .collect();
+    let services: BTreeSet<String> = failed.iter().map(|(probe, _)| probe.kind.to_string()).collect();
+    let symptom = cause.symptoms.first().map(ToString::to_string).unwrap_or_default();
+    let found = format!("{}: {symptom}; {} of {} probes failed", cause.scope, failed.len(), own.len());
+    let (clusters, pairs) = concerned(audit, failures, failed.iter().map(|(probe, _)| *probe));
+    Outcome::broken()
+        .found(found)
+        .remedy(remedy(failures, &services, &failed, cause.symptoms.first()))
+        .evidence_all(failed.iter().take(SHOWN).map(|(probe, shown)| account(failures, probe, shown)))
+        .cause(cause.to_string())
+        .about(clusters)
+        .pairs(pairs)
+}
+
+/// The clusters at the ends of these probes, and the pairs they make.
+pub(crate) fn concerned<'p>(
+    audit: &Audit<'_>,
+    failures: &Failures<'_>,
+    probes: impl Iterator<Item = &'p PlannedProbe>,
+) -> (Vec<ClusterId>, Vec<Vec<Vec<ClusterId>>>) {
+    let id = |name: &str| audit.clusters.iter().find(|cluster| cluster.name() == name).map(|cluster| cluster.id);
+    let mut clusters = BTreeSet::new();
+    let mut pairs = BTreeSet::new();
+    for probe in probes {
+        let from = failures.agent(probe.from).and_then(|agent| id(&agent.cluster));
+        let to = id(&probe.to.cluster);
+        clusters.extend(from.into_iter().chain(to));
+        if let (Some(from), Some(to)) = (from, to)
+            && from != to
+        {
+            pairs.insert((from.min(to), from.max(to)));
+        }
+    }
+    let pairs = pairs.into_iter().map(|(one, other)| vec![vec![one], vec![other]]).collect();
+    (clusters.into_iter().collect(), pairs)
+}
+
+/// What one probe tells, as evidence.
+pub(crate) fn account(failures: &Failures<'_>, probe: &PlannedProbe, shown: &Shown) -> Evidence {
+    let agent = failures.agent(probe.from);
+    let sent = failures.result(probe).and_then(|result| result.sent.as_ref().ok());
+    let what = match shown {
+        Shown::Proven(proof) => proof.to_string(),
+        Shown::Failed(symptom) => symptom.to_string(),
+        Shown::Unknown(unknown) => unknown.detail.clone(),
+    };
+    let value = format!("{what}{}", sent.map(numbers).unwrap_or_default());
+    Evidence::new(
+        agent.map_or("", |agent| agent.cluster.as_str()),
+        &value,
+        &Source::read(
+            format!("probe {} → {}", agent.map_or("?", |agent| agent.node.as_str()), probe.to.name),
+            format!("{} at {}", probe.kind, place(probe)),
+        ),
+    )
+}
+
+fn place(probe: &PlannedProbe) -> String {
+    probe.to.address.map_or_else(|| probe.to.host.clone(), |address| address.to_string())
+}
+
+fn numbers(sent: &Sent) -> String {
+    let mut text = format!(", {} sent", sent.sent);
+    if sent.answered > 0 {
+        text.push_str(&format!(", {} answered", sent.answered));
+    }
+    if let Some(round_trip) = sent.round_trip {
+        text.push_str(&format!(", round trip {}", millis(round_trip.median_micros)));
+    }
+    text
+}
+
+/// `0.35 ms`, `12.0 ms`.
+#[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+pub(crate) fn millis(micros: u64) -> String {
+    let millis = micros as f64 / 1000.0;
+    if millis < 10.0 { format!("{millis:.2} ms") } else { format!("{millis:.1} ms") }
+}
+
+fn remedy(
+    failures: &Failures<'_>,
+    services: &BTreeSet<String>,
+    failed: &[(&PlannedProbe, &Shown)],
+    symptom: Option<&Symptom>,
+) -> String {
+    const NAMED: usize = 4;
+    let what = services.iter().cloned().collect::<Vec<_>>().join(", ");
+    let list = |mut addresses: Vec<String>| {
+        addresses.sort();
+        addresses.dedup();
+        let more = addresses.len().saturating_sub(NAMED);
+        addresses.truncate(NAMED);
+        let list = addresses.join(", ");
+        if more > 0 { format!("{list} and {more} more") } else { list }
+    };
+    let senders = list(
+        failed
+            .iter()
+            .map(|(probe, _)| {
+                let sent = failures.result(probe).and_then(|result| result.sent.as_ref().ok());
+                let agent = failures.agent(probe.from);
+                let own = agent.and_then(|agent| agent.addresses.first().copied());
+                sent.and_then(|sent| sent.from)
+                    .or(own)
+                    .map_or_else(|| agent.map_or("?", |agent| agent.node.as_str()).to_owned(), |ip| ip.to_string())
+            })
+            .collect(),
+    );
+    let receivers = list(failed.iter().map(|(probe, _)| place(probe)).collect());
+    let way = format!("{what} from {senders} to {receivers}");
+    let Some(symptom) = symptom else {
+        return format!("allow {way}");
+    };
+    match (symptom.evidence, symptom.by) {
+        _ if symptom.at_receiver => format!(
+            "the packets reach the card of {receivers} and no further: allow {way} in the node's own firewall, and let no strict reverse-path filter \
+             (net.ipv4.conf.*.rp_filter=1) drop them"
+        ),
+        (Proof::Rejected, Some(by)) => format!("{by} rejects it: allow {way} there"),
+        (Proof::Rejected, None) => format!("a filter rejects it: allow {way}, also in the sender's own firewall"),
+        (Proof::NoRoute, _) => format!("give {senders} a route to {receivers}, and make sure that {receivers} is up"),
+        (Proof::Refused, _) => format!("nothing listens at {receivers}: start the service that should answer on {what}"),
+        (Proof::Foreign, by) => format!(
+            "something else{} answers at {receivers}: look for a second holder of the address, a load balancer or a rule that redirects {what}",
+            by.map(|by| format!(", {by},")).unwrap_or_default()
+        ),
+        _ => format!("allow {way}, in every firewall and security group on the way and on the nodes"),
+    }
+}
+
+/// Probes that could not be made, by why.
+fn unknowns(audit: &Audit<'_>, failures: &Failures<'_>, probes: &[(&PlannedProbe, &Shown)]) -> Vec<Outcome> {
+    let mut whys: BTreeMap<&Unknown, Vec<&PlannedProbe>> = BTreeMap::new();
+    for (probe, shown) in probes {
+        if let Shown::Unknown(why) = shown {
+            whys.entry(why).or_default().push(probe);
+        }
+    }
+    whys.into_iter()
+        .map(|(why, probes)| {
+            let (clusters, pairs) = concerned(audit, failures, probes.iter().copied());
+            Outcome::none(why.clone()).about(clusters).pairs(pairs)
+        })
+        .collect()
+}
+
+/// What the plan could not cover.
+pub(crate) fn gaps(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
+    let gaps = audit.observations.map(|seen| seen.plan.gaps.as_slice()).unwrap_or_default();
+    let mut whys: BTreeMap<&Unknown, BTreeSet<ClusterId>> = BTreeMap::new();
+    for gap in gaps.iter().filter(|gap| gap.code == flow.code) {
+        let ids = audit
+            .clusters
+            .iter()
+            .filter(|cluster| gap.clusters.iter().any(|name| name == cluster.name()));
+        whys.entry(&gap.why).or_default().extend(ids.map(|cluster| cluster.id));
+    }
+    whys.into_iter()
+        .map(|(why, clusters)| {
+            let remedy = if why.reason == Reason::NoAgent { START_AGENTS } else { "" };
+            Outcome::none(why.clone()).about(clusters).remedy(remedy)
+        })
+        .collect()
+}
+
+/// Of several places one is enough, for each sender.
+fn any_place(audit: &Audit<'_>, failures: &Failures<'_>, probes: &[(&PlannedProbe, &Shown)]) -> Vec<Outcome> {
+    let mut by_sender: BTreeMap<u32, Vec<(&PlannedProbe, &Shown)>> = BTreeMap::new();
+    for (probe, shown) in probes {
+        by_sender.entry(probe.from).or_default().push((probe, shown));
+    }
+    by_sender
+        .into_values()
+        .filter(|tried| !tried.iter().any(|(_, shown)| matches!(shown, Shown::Proven(_))))
+        .map(|tried| {
+            let (clusters, _) = concerned(audit, failures, tried.iter().map(|(probe, _)| *probe));
+            if let Some(Shown::Unknown(why)) = tried.iter().map(|(_, shown)| *shown).find(|shown| matches!(shown, Shown::Unknown(_))) {
+                return Outcome::none(why.clone()).about(clusters);
+            }
+            let places: Vec<&str> = tried.iter().map(|(probe, _)| probe.to.name.as_str()).collect();
+            Outcome::broken()
+                .found(format!("none of {} answers", places.join(", ")))
+                .evidence_all(tried.iter().take(SHOWN).map(|(probe, shown)| account(failures, probe, shown)))
+                .about(clusters)
+        })
+        .collect()
+}

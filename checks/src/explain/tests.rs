@@ -1,0 +1,119 @@
+use proptest::prelude::*;
+
+use super::{Cell, End, explain};
+
+const UDP: &str = "UDP 8472";
+const TCP: &str = "TCP 4240";
+const ICMP: &str = "ICMP echo";
+
+fn end(name: &str) -> End {
+    // e1 and e2 are in zone a of east, e3 in zone b; the same for w.
+    let cluster = if name.starts_with('e') { "east" } else { "west" };
+    let zone = if name.ends_with('3') { "b" } else { "a" };
+    End {
+        cluster: cluster.to_owned(),
+        zone: zone.to_owned(),
+        node: name.to_owned(),
+    }
+}
+
+/// All nodes of both clusters to all of the other, over all services; `works` decides.
+fn mesh(works: impl Fn(&str, &str, &str, bool) -> bool) -> Vec<Cell> {
+    let (east, west) = (["e1", "e2", "e3"], ["w1", "w2", "w3"]);
+    let pairs = east
+        .iter()
+        .flat_map(|e| west.iter().flat_map(move |w| [(*e, *w), (*w, *e)]));
+    pairs
+        .flat_map(|(from, to)| {
+            [UDP, TCP, ICMP]
+                .into_iter()
+                .flat_map(move |service| [false, true].map(|ipv6| (from, to, service, ipv6)))
+        })
+        .map(|(from, to, service, ipv6)| Cell {
+            from: end(from),
+            to: end(to),
+            service: service.to_owned(),
+            ipv6,
+            two_way: service != UDP,
+            works: Some(works(from, to, service, ipv6)),
+        })
+        .collect()
+}
+
+fn causes(cells: &[Cell]) -> Vec<String> {
+    explain(cells).iter().map(|one| one.scope.to_string()).collect()
+}
+
+#[test]
+fn where_everything_works_there_is_no_cause() {
+    assert_eq!(causes(&mesh(|_, _, _, _| true)), Vec::<String>::new());
+}
+
+#[test]
+fn one_fault_has_one_cause() {
+    type Works = fn(&str, &str, &str, bool) -> bool;
+    let cases: [(Works, &str); 9] = [
+        (|_, _, _, _| false, "everything between all clusters"),
+        (|_, _, service, _| service != UDP, "UDP 8472 between all clusters"),
+        (
+            |from, _, service, _| !(service == UDP && from.starts_with('e')),
+            "UDP 8472 from east to west",
+        ),
+        (|_, to, service, _| !(service == UDP && to == "w2"), "UDP 8472 from east to west/w2"),
+        (|from, _, service, _| !(service == UDP && from == "w2"), "UDP 8472 from west/w2 to east"),
+        (
+            |_, to, service, _| !(service == TCP && to.starts_with('w') && !to.ends_with('3')),
+            "TCP 4240 from east to zone a of west",
+        ),
+        (|from, to, _, _| from != "e1" && to != "e1", "everything to and from east/e1"),
+        (|_, _, _, ipv6| !ipv6, "all IPv6 between all clusters"),
+        (
+            |from, to, service, _| !(service == UDP && from == "e1" && to == "w3"),
+            "UDP 8472 from east/e1 to west/w3",
+        ),
+    ];
+    for (works, cause) in cases {
+        assert_eq!(causes(&mesh(works)), [cause]);
+    }
+}
+
+#[test]
+fn a_missing_way_back_takes_what_needs_an_answer_with_it() {
+    // West cannot send to east: UDP from east still arrives, but neither TCP nor ICMP of either side gets an answer.
+    let cells = mesh(|from, _, service, _| from.starts_with('e') && service == UDP);
+    assert_eq!(causes(&cells), ["everything from west to east"]);
+}
+
+#[test]
+fn two_faults_have_two_causes() {
+    let cells = mesh(|from, to, service, _| {
+        !(service == UDP && from.starts_with('e') || service == TCP && to == "e2")
+    });
+    assert_eq!(
+        causes(&cells),
+        ["UDP 8472 from east to west", "TCP 4240 from west to east/e2"]
+    );
+}
+
+#[test]
+fn what_could_not_be_told_is_no_contradiction() {
+    let mut cells = mesh(|_, to, service, _| !(service == UDP && to == "w2"));
+    for cell in cells.iter_mut().filter(|cell| cell.from.node == "e3") {
+        cell.works = None;
+    }
+    assert_eq!(causes(&cells), ["UDP 8472 from east to west/w2"]);
+}
+
+proptest! {
+    #[test]
+    fn every_failure_is_explained_once_and_no_success_ever(pattern in proptest::collection::vec(any::<bool>(), 108)) {
+        let mut cells = mesh(|_, _, _, _| true);
+        for (cell, works) in cells.iter_mut().zip(&pattern) {
+            cell.works = Some(*works);
+        }
+        let mut explained: Vec<usize> = explain(&cells).into_iter().flat_map(|one| one.cells).collect();
+        explained.sort_unstable();
+        let failed: Vec<usize> = (0..cells.len()).filter(|at| cells[*at].works == Some(false)).collect();
+        prop_assert_eq!(explained, failed);
+    }
+}

@@ -1,0 +1,208 @@
+//! [`Failures`]: what every probe of an audit showed, and the fewest causes of what failed.
+
+use std::collections::BTreeMap;
+
+use super::shown::{Shown, Symptom, shown};
+use super::{Observations, ProbeResult};
+use crate::explain::{Cell, End, Explanation, Scope, explain};
+use crate::facts::provenance::{Reason, Unknown};
+use crate::plan::{AgentId, PlannedProbe, ProbeKind};
+
+/// What every probe showed, and the fewest causes of what failed.
+#[derive(Debug)]
+pub struct Failures<'o> {
+    observations: &'o Observations,
+    shown: Vec<Shown>,
+    causes: Vec<Cause>,
+    /// The cause of each probe that failed, by position.
+    cause_of: BTreeMap<usize, usize>,
+}
+
+/// One cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// What the failures have in common.
+    pub scope: Scope,
+    /// How they failed, most frequent first.
+    pub symptoms: Vec<Symptom>,
+    /// The probes that failed for it, as positions in the plan.
+    pub probes: Vec<usize>,
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.scope)?;
+        match self.symptoms.first() {
+            Some(symptom) => write!(f, ": {symptom}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<'o> Failures<'o> {
+    /// Of these observations.
+    pub fn of(observations: &'o Observations) -> Self {
+        let shown: Vec<Shown> = observations
+            .probes()
+            .map(|(probe, result)| result.map_or_else(|| never_ran(observations), |result| shown(probe, result)))
+            .collect();
+        // Sizes are judged on their own; a place of which any will do fails only together with the others.
+        let is_cell = |probe: &PlannedProbe| {
+            !matches!(probe.kind, ProbeKind::PathMtu { .. } | ProbeKind::Resolve { .. }) && !probe.to.cluster.is_empty()
+        };
+        let places: Vec<usize> = (0..shown.len())
+            .filter(|at| is_cell(&observations.plan.probes[*at]))
+            .collect();
+        let cells: Vec<Cell> = places
+            .iter()
+            .map(|at| cell(observations, &observations.plan.probes[*at], &shown[*at]))
+            .collect();
+        let causes: Vec<Cause> = explain(&cells)
+            .into_iter()
+            .map(|Explanation { scope, cells }| {
+                let probes: Vec<usize> = cells.into_iter().map(|cell| places[cell]).collect();
+                Cause {
+                    scope,
+                    symptoms: symptoms(&shown, &probes),
+                    probes,
+                }
+            })
+            .collect();
+        let cause_of = causes
+            .iter()
+            .enumerate()
+            .flat_map(|(number, cause)| cause.probes.iter().map(move |probe| (*probe, number)))
+            .collect();
+        Self {
+            observations,
+            shown,
+            causes,
+            cause_of,
+        }
+    }
+
+    /// The probes of a flow, by the code of its check, with what each showed.
+    pub fn probes_of(&self, code: &str) -> impl Iterator<Item = (&'o PlannedProbe, &Shown)> {
+        self.observations
+            .plan
+            .probes
+            .iter()
+            .zip(&self.shown)
+            .filter(move |(probe, _)| probe.codes.iter().any(|own| own == code))
+    }
+
+    /// The causes that some probe of this flow failed for.
+    pub fn causes_of(&self, code: &str) -> Vec<&Cause> {
+        let concerned = |cause: &&Cause| {
+            cause
+                .probes
+                .iter()
+                .any(|probe| self.observations.plan.probes[*probe].codes.iter().any(|own| own == code))
+        };
+        self.causes.iter().filter(concerned).collect()
+    }
+
+    /// All causes.
+    pub fn causes(&self) -> &[Cause] {
+        &self.causes
+    }
+
+    /// The cause of a failed probe between the same two agents, if there is one: why something else between them did not work either.
+    pub fn cause_between(&self, from: u32, to: Option<u32>) -> Option<&Cause> {
+        let probes = &self.observations.plan.probes;
+        self.cause_of
+            .iter()
+            .find(|(probe, _)| probes[**probe].from == from && probes[**probe].to.agent == to)
+            .map(|(_, cause)| &self.causes[*cause])
+    }
+
+    /// The result of a probe.
+    pub fn result(&self, probe: &PlannedProbe) -> Option<&'o ProbeResult> {
+        self.observations.result(probe)
+    }
+
+    /// The plan's agent with this number.
+    pub fn agent(&self, number: u32) -> Option<&'o AgentId> {
+        self.observations.plan.agents.get(number as usize)
+    }
+}
+
+impl Observations {
+    /// The probes of the plan with their results; none where the run was cut short before.
+    pub fn probes(&self) -> impl Iterator<Item = (&PlannedProbe, Option<&ProbeResult>)> {
+        self.plan.probes.iter().map(|probe| (probe, self.result(probe)))
+    }
+
+    /// The result of a probe.
+    pub fn result(&self, probe: &PlannedProbe) -> Option<&ProbeResult> {
+        let at_its_place = self.results.get(probe.id as usize).filter(|result| result.probe == probe.id);
+        at_its_place.or_else(|| self.results.iter().find(|result| result.probe == probe.id))
+    }
+}
+
+fn never_ran(observations: &Observations) -> Shown {
+    let why = observations.cut_short.as_deref().unwrap_or("the probe never ran");
+    Shown::Unknown(Unknown::new(Reason::NoAgent, why))
+}
+
+fn symptoms(shown: &[Shown], probes: &[usize]) -> Vec<Symptom> {
+    let mut counts: BTreeMap<&Symptom, usize> = BTreeMap::new();
+    for probe in probes {
+        if let Shown::Failed(symptom) = &shown[*probe] {
+            *counts.entry(symptom).or_default() += 1;
+        }
+    }
+    let mut symptoms: Vec<(&Symptom, usize)> = counts.into_iter().collect();
+    symptoms.sort_by(|(a, of_a), (b, of_b)| of_b.cmp(of_a).then_with(|| a.cmp(b)));
+    symptoms.into_iter().map(|(symptom, _)| symptom.clone()).collect()
+}
+
+/// A probe as the search for causes sees it.
+fn cell(observations: &Observations, probe: &PlannedProbe, shown: &Shown) -> Cell {
+    let two_way = match probe.kind {
+        ProbeKind::Udp { .. } | ProbeKind::IpProtocol { .. } => probe.listener.is_none(),
+        _ => true,
+    };
+    Cell {
+        two_way,
+        works: match shown {
+            Shown::Proven(_) => Some(true),
+            Shown::Failed(_) => Some(false),
+            Shown::Unknown(_) => None,
+        },
+        ..between(observations, probe, probe.kind.to_string())
+    }
+}
+
+/// A cell between the ends of a probe of which nothing is known yet.
+pub fn between(observations: &Observations, probe: &PlannedProbe, service: String) -> Cell {
+    let end = |agent: &AgentId| End {
+        cluster: agent.cluster.clone(),
+        zone: agent.zone.clone(),
+        node: agent.node.clone(),
+    };
+    let agents = &observations.plan.agents;
+    let to = probe.to.agent.and_then(|agent| agents.get(agent as usize));
+    Cell {
+        from: agents.get(probe.from as usize).map_or_else(
+            || End {
+                cluster: String::new(),
+                zone: String::new(),
+                node: String::new(),
+            },
+            end,
+        ),
+        to: to.map_or_else(
+            || End {
+                cluster: probe.to.cluster.clone(),
+                zone: String::new(),
+                node: probe.to.name.clone(),
+            },
+            end,
+        ),
+        service,
+        ipv6: probe.to.address.is_some_and(|address| address.is_ipv6()),
+        two_way: false,
+        works: None,
+    }
+}

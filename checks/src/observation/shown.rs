@@ -1,0 +1,299 @@
+//! What one probe showed, from both ends' accounts.
+
+use std::net::IpAddr;
+
+use super::{ErrorKind, Evidence, Heard, Listening, NetworkError, ProbeResult, Sent};
+use crate::facts::provenance::{Reason, Unknown};
+use crate::plan::{PlannedProbe, ProbeKind};
+
+/// What a probe showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// It got through.
+    Proven(Evidence),
+    /// It did not.
+    Failed(Symptom),
+    /// That cannot be told.
+    Unknown(Unknown),
+}
+
+/// How a probe failed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Symptom {
+    /// What came of it.
+    pub evidence: Evidence,
+    /// Who said no, or answered in the receiver's place.
+    pub by: Option<IpAddr>,
+    /// It arrived at the receiver's card, and the receiver itself dropped it.
+    pub at_receiver: bool,
+}
+
+impl Symptom {
+    fn of(evidence: Evidence) -> Shown {
+        Shown::Failed(Self {
+            evidence,
+            by: None,
+            at_receiver: false,
+        })
+    }
+}
+
+impl std::fmt::Display for Symptom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.at_receiver {
+            return f.write_str("arrives at the node and is dropped there");
+        }
+        match (self.evidence, self.by) {
+            (Evidence::Refused, _) => f.write_str("refused: nothing listens"),
+            (Evidence::Rejected, Some(by)) => write!(f, "rejected by {by}"),
+            (Evidence::Foreign, Some(by)) => write!(f, "answered by a third party, {by}"),
+            (evidence, _) => write!(f, "{evidence}"),
+        }
+    }
+}
+
+/// What this probe showed. A path MTU search counts as proven if it found any size; how large it must be is not asked here.
+pub fn shown(probe: &PlannedProbe, result: &ProbeResult) -> Shown {
+    let heard = match &result.heard {
+        Some(Ok(heard)) => Some(heard),
+        _ => None,
+    };
+    if let Some(evidence) = heard.and_then(arrived) {
+        return Shown::Proven(evidence);
+    }
+    let sent = match &result.sent {
+        Ok(sent) => sent,
+        Err(unknown) => return Shown::Unknown(unknown.clone()),
+    };
+    if let Some(evidence) = answered(probe, sent, heard) {
+        return Shown::Proven(evidence);
+    }
+    if sent.sent == 0 && sent.errors.is_empty() {
+        return Shown::Unknown(Unknown::new(Reason::NoAgent, "the agent sent nothing"));
+    }
+    if heard.is_some_and(|heard| heard.captured.unwrap_or(0) > 0) {
+        return Shown::Failed(Symptom {
+            evidence: Evidence::Captured,
+            by: None,
+            at_receiver: true,
+        });
+    }
+    // A connection to our own listener that did not know our nonce ended somewhere else.
+    let strange = sent.foreign_answers > 0 || (sent.connected && matches!(heard, Some(Heard { how: Listening::Bound, .. })));
+    if strange {
+        return Shown::Failed(Symptom {
+            evidence: Evidence::Foreign,
+            by: sent.foreign_from.map(|from| from.ip()),
+            at_receiver: false,
+        });
+    }
+    if let Some(symptom) = sent.errors.iter().find_map(|error| told(probe, error)) {
+        return Shown::Failed(symptom);
+    }
+    // Silence proves a lost packet only if someone was there to hear it.
+    match &result.heard {
+        Some(Err(unknown)) => Shown::Unknown(unknown.clone()),
+        _ => Symptom::of(Evidence::Silent),
+    }
+}
+
+fn arrived(heard: &Heard) -> Option<Evidence> {
+    (heard.received > 0).then_some(match heard.how {
+        Listening::Bound => Evidence::Delivered,
+        Listening::Captured => Evidence::Captured,
+    })
+}
+
+fn answered(probe: &PlannedProbe, sent: &Sent, heard: Option<&Heard>) -> Option<Evidence> {
+    let ours = heard.is_some_and(|heard| heard.how == Listening::Bound);
+    match &probe.kind {
+        ProbeKind::Tcp { .. } if ours => (sent.answered > 0).then_some(Evidence::Delivered),
+        ProbeKind::Tcp { .. } => (sent.connected || sent.answered > 0).then_some(Evidence::Answered),
+        ProbeKind::Udp { .. } => (sent.answered > 0).then_some(Evidence::Delivered),
+        ProbeKind::PathMtu { .. } => {
+            let found = sent.path_mtu.as_ref().is_some_and(|found| found.largest_confirmed > 0);
+            found.then_some(Evidence::Delivered)
+        }
+        ProbeKind::NatDiscovery { .. } => sent.nat_discovery.is_some().then_some(Evidence::Answered),
+        ProbeKind::Resolve { .. } => sent
+            .names
+            .iter()
+            .all(|name| name.result.is_ok())
+            .then_some(Evidence::Answered),
+        ProbeKind::Icmp | ProbeKind::IpProtocol { .. } => (sent.answered > 0).then_some(Evidence::Answered),
+    }
+}
+
+/// What an error says of the path; too big and time exceeded say nothing about whether it is open.
+fn told(probe: &PlannedProbe, error: &NetworkError) -> Option<Symptom> {
+    let by_target = error.by.is_none() || error.by == probe.to.address;
+    let evidence = match error.kind {
+        // Only who was asked can say that nothing listens; from anyone else it is a rejection.
+        ErrorKind::Refused | ErrorKind::ProtocolUnreachable | ErrorKind::Reset if by_target => Evidence::Refused,
+        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable if error.icmp.is_none() => Evidence::NoRoute,
+        ErrorKind::Refused
+        | ErrorKind::ProtocolUnreachable
+        | ErrorKind::Reset
+        | ErrorKind::Prohibited
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::HostUnreachable
+        | ErrorKind::LocallyForbidden => Evidence::Rejected,
+        ErrorKind::TooBig | ErrorKind::TimeExceeded | ErrorKind::Other => return None,
+    };
+    Some(Symptom {
+        evidence,
+        by: if evidence == Evidence::Refused { None } else { error.by },
+        at_receiver: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Shown, Symptom, shown};
+    use crate::facts::provenance::{Reason, Unknown};
+    use crate::observation::{ErrorKind, Evidence, Heard, Listening, NetworkError, ProbeResult, Sent};
+    use crate::plan::{Destination, PlannedProbe, ProbeKind};
+
+    fn probe(kind: ProbeKind) -> PlannedProbe {
+        PlannedProbe {
+            id: 0,
+            codes: vec!["CM501".to_owned()],
+            from: 0,
+            to: Destination {
+                cluster: "west".to_owned(),
+                name: "w1".to_owned(),
+                address: Some([10, 2, 0, 1].into()),
+                host: String::new(),
+                agent: Some(1),
+            },
+            kind,
+            listener: Some(0),
+        }
+    }
+
+    fn udp(sent: Sent, heard: Heard) -> Shown {
+        let result = ProbeResult {
+            probe: 0,
+            sent: Ok(sent),
+            heard: Some(Ok(heard)),
+        };
+        shown(&probe(ProbeKind::Udp { port: 8472 }), &result)
+    }
+
+    fn three_sent() -> Sent {
+        Sent {
+            sent: 3,
+            ..Sent::default()
+        }
+    }
+
+    fn error(kind: ErrorKind, by: Option<[u8; 4]>, icmp: Option<(u8, u8)>) -> NetworkError {
+        NetworkError {
+            kind,
+            by: by.map(Into::into),
+            icmp,
+            errno: None,
+            count: 3,
+        }
+    }
+
+    #[test]
+    fn what_the_peer_heard_counts_even_if_its_answer_was_lost() {
+        let heard = Heard {
+            received: 1,
+            ..Heard::default()
+        };
+        assert_eq!(udp(three_sent(), heard), Shown::Proven(Evidence::Delivered));
+    }
+
+    #[test]
+    fn a_capture_on_a_taken_port_is_weaker_than_a_bound_socket() {
+        let heard = Heard {
+            how: Listening::Captured,
+            received: 3,
+            ..Heard::default()
+        };
+        assert_eq!(udp(three_sent(), heard), Shown::Proven(Evidence::Captured));
+    }
+
+    #[test]
+    fn what_the_card_saw_and_the_socket_did_not_was_dropped_by_the_node_itself() {
+        let heard = Heard {
+            captured: Some(3),
+            ..Heard::default()
+        };
+        let Shown::Failed(symptom) = udp(three_sent(), heard) else {
+            panic!("not proven")
+        };
+        assert!(symptom.at_receiver);
+    }
+
+    #[test]
+    fn who_says_no_decides_whether_it_is_refused_or_rejected() {
+        let refused = |by| {
+            let sent = Sent {
+                errors: vec![error(ErrorKind::Refused, by, Some((3, 3)))],
+                ..three_sent()
+            };
+            udp(sent, Heard::default())
+        };
+        let symptom = |evidence, by: Option<[u8; 4]>| {
+            Shown::Failed(Symptom {
+                evidence,
+                by: by.map(Into::into),
+                at_receiver: false,
+            })
+        };
+        assert_eq!(refused(Some([10, 2, 0, 1])), symptom(Evidence::Refused, None));
+        assert_eq!(
+            refused(Some([192, 0, 2, 1])),
+            symptom(Evidence::Rejected, Some([192, 0, 2, 1]))
+        );
+    }
+
+    #[test]
+    fn no_route_on_the_own_host_is_not_a_rejection_from_elsewhere() {
+        let sent = |icmp, by| Sent {
+            errors: vec![error(ErrorKind::NetworkUnreachable, by, icmp)],
+            ..three_sent()
+        };
+        let Shown::Failed(own) = udp(sent(None, None), Heard::default()) else {
+            panic!("failed")
+        };
+        let Shown::Failed(router) = udp(sent(Some((3, 0)), Some([192, 0, 2, 1])), Heard::default()) else {
+            panic!("failed")
+        };
+        assert_eq!((own.evidence, router.evidence), (Evidence::NoRoute, Evidence::Rejected));
+    }
+
+    #[test]
+    fn silence_means_nothing_if_nobody_was_there_to_hear() {
+        let lost = Unknown::new(Reason::NoAgent, "w1: the agent ended");
+        let result = ProbeResult {
+            probe: 0,
+            sent: Ok(three_sent()),
+            heard: Some(Err(lost.clone())),
+        };
+        assert_eq!(
+            shown(&probe(ProbeKind::Udp { port: 8472 }), &result),
+            Shown::Unknown(lost)
+        );
+    }
+
+    #[test]
+    fn a_connection_that_our_listener_never_saw_went_to_a_third_party() {
+        let result = ProbeResult {
+            probe: 0,
+            sent: Ok(Sent {
+                sent: 1,
+                connected: true,
+                ..Sent::default()
+            }),
+            heard: Some(Ok(Heard::default())),
+        };
+        let Shown::Failed(symptom) = shown(&probe(ProbeKind::Tcp { port: 4240, tls: false }), &result) else {
+            panic!("not proven")
+        };
+        assert_eq!(symptom.evidence, Evidence::Foreign);
+    }
+}

@@ -1,0 +1,472 @@
+//! Makes a [`Plan`] of the flows that the profiles need.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use super::choice::{self, Party};
+use super::{AgentId, Destination, Gap, Listener, Pace, Plan, PlannedProbe, ProbeKind, SPARE_UDP_PORT, Service};
+use crate::catalog;
+use crate::check::NoVerdict;
+use crate::checks::clustermesh::POD;
+use crate::facts::kernel::{NetworkView, NodeFacts};
+use crate::facts::provenance::{Reason, Unknown};
+use crate::fleet::{Audit, Cluster};
+use crate::policy::Probe;
+use crate::profile::flow::{self, Flow, Reach, Sender, Target, What};
+use crate::profile::submariner::gateways::labelled_or_candidates;
+
+/// The largest packet that is worth trying.
+const CEILING: u16 = 9_216;
+/// The smallest path MTU that is worth knowing: what every IPv4 host must take (RFC 791), well below what any mesh can use.
+const FLOOR: u16 = 576;
+/// Sizes at which paths usually end: Ethernet and its tunnels.
+const USUAL_SIZES: [u16; 16] = [
+    9_000, 8_951, 8_900, 1_500, 1_480, 1_460, 1_450, 1_440, 1_430, 1_420, 1_400, 1_380, 1_370, 1_350, 1_320, 1_280,
+];
+
+/// How a plan is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// What the choice of pairs is drawn from.
+    pub seed: u64,
+    /// How probes are sent.
+    pub pace: Pace,
+}
+
+/// Makes the plan of these audits (one for each profile, all of the same clusters) for these agents.
+pub fn make(audits: &[Audit<'_>], agents: &[AgentId], options: &PlanOptions) -> Plan {
+    let level = audits.first().map_or(Probe::None, |audit| audit.policy.probe);
+    let mut maker = Maker::new(agents, level, options);
+    if level != Probe::None && !agents.is_empty() {
+        for audit in audits {
+            let selected = |flow: &&Flow| catalog::find(flow.code).is_none_or(|check| audit.policy.selects(check));
+            for flow in flow::required(audit).into_iter().filter(selected) {
+                maker.add(audit, flow);
+            }
+        }
+    }
+    maker.finish()
+}
+
+/// A plan in the making.
+struct Maker<'a> {
+    plan: Plan,
+    agents: &'a [AgentId],
+    listeners: HashMap<Listener, u32>,
+    /// Probes by what makes them the same probe, so that flows share them.
+    probes: HashMap<(u32, String, Option<IpAddr>, String), usize>,
+    codes: Vec<BTreeSet<String>>,
+    gaps: BTreeSet<(String, Vec<String>, Vec<String>, Unknown)>,
+}
+
+/// A receiver: a target of one cluster.
+struct Receiver<'c> {
+    cluster: &'c str,
+    target: Target,
+    zone: String,
+}
+
+impl<'a> Maker<'a> {
+    fn new(agents: &'a [AgentId], level: Probe, options: &PlanOptions) -> Self {
+        Self {
+            plan: Plan {
+                seed: options.seed,
+                level,
+                pace: options.pace,
+                agents: agents.to_vec(),
+                ..Plan::default()
+            },
+            agents,
+            listeners: HashMap::new(),
+            probes: HashMap::new(),
+            codes: Vec::new(),
+            gaps: BTreeSet::new(),
+        }
+    }
+
+    fn finish(mut self) -> Plan {
+        for (probe, codes) in self.plan.probes.iter_mut().zip(self.codes) {
+            probe.codes = codes.into_iter().collect();
+        }
+        self.plan.gaps = self
+            .gaps
+            .into_iter()
+            .map(|(code, clusters, nodes, why)| Gap {
+                code,
+                clusters,
+                nodes,
+                why,
+            })
+            .collect();
+        self.plan
+    }
+
+    fn gap(&mut self, flow: &Flow, clusters: &[&str], nodes: Vec<String>, why: Unknown) {
+        let clusters = clusters.iter().map(|name| (*name).to_owned()).collect();
+        self.gaps.insert((flow.code.to_owned(), clusters, nodes, why));
+    }
+
+    fn add(&mut self, audit: &Audit<'_>, flow: &Flow) {
+        for from in audit.clusters.iter().filter(|cluster| !cluster.facts.planned) {
+            if (flow.need)(audit, from).is_err() {
+                continue;
+            }
+            let receivers: Vec<&Cluster<'_>> = match flow.reach {
+                Reach::OtherClusters => audit
+                    .clusters
+                    .iter()
+                    .filter(|to| to.id != from.id && !to.facts.planned && (flow.need)(audit, to).is_ok())
+                    .collect(),
+                _ => vec![from],
+            };
+            let senders = match self.senders(audit, flow, from) {
+                Ok(senders) => senders,
+                Err(NoVerdict::Missing(why)) => {
+                    self.gap(flow, &[from.name()], Vec::new(), why);
+                    continue;
+                }
+                Err(NoVerdict::DoesNotApply(_)) => continue,
+            };
+            for to in receivers {
+                self.connect(audit, flow, from, to, &senders);
+            }
+        }
+    }
+
+    /// The agents that send, with gaps for those that should and are not there.
+    fn senders(&mut self, audit: &Audit<'_>, flow: &Flow, cluster: &Cluster<'_>) -> Result<Vec<u32>, NoVerdict> {
+        let sender = (flow.sender)(audit, cluster)?;
+        let network = if sender == Sender::Pods {
+            NetworkView::Pod
+        } else {
+            NetworkView::Host
+        };
+        let wanted: Option<Vec<&str>> = match sender {
+            Sender::Pods => None,
+            Sender::Nodes => Some(names(flow::linux_nodes(cluster)?)),
+            Sender::Gateways => Some(names(labelled_or_candidates(cluster)?)),
+        };
+        let is_wanted = |agent: &AgentId| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| wanted.contains(&agent.node.as_str()))
+        };
+        let present: Vec<u32> = (0..)
+            .zip(self.agents)
+            .filter(|(_, agent)| agent.cluster == cluster.name() && agent.network == network && is_wanted(agent))
+            .map(|(position, _)| position)
+            .collect();
+        let missing: Vec<String> = wanted
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|node| !present.iter().any(|agent| self.agent(*agent).node == *node))
+            .map(str::to_owned)
+            .collect();
+        if present.is_empty() {
+            let what = if sender == Sender::Pods {
+                "no agent is in the pod network"
+            } else {
+                "no agent is on its nodes"
+            };
+            let detail = format!("{}: {what}", cluster.name());
+            return Err(NoVerdict::missing(Reason::NoAgent, detail));
+        }
+        if !missing.is_empty() && self.plan.level != Probe::Smoke {
+            let detail = format!("{}: no agent on {}", cluster.name(), listed(&missing));
+            self.gap(flow, &[cluster.name()], missing, Unknown::new(Reason::NoAgent, detail));
+        }
+        Ok(present)
+    }
+
+    fn agent(&self, position: u32) -> &'a AgentId {
+        &self.agents[position as usize]
+    }
+
+    fn connect(
+        &mut self,
+        audit: &Audit<'_>,
+        flow: &Flow,
+        from: &Cluster<'_>,
+        to: &Cluster<'_>,
+        senders: &[u32],
+    ) {
+        let targets = match (flow.targets)(audit, to) {
+            Ok(targets) => self.with_pods(to, targets),
+            Err(NoVerdict::Missing(why)) => {
+                self.gap(flow, &[from.name(), to.name()], Vec::new(), why);
+                return;
+            }
+            Err(NoVerdict::DoesNotApply(_)) => return,
+        };
+        if targets.is_empty() {
+            let detail = format!("{}: nothing is known to send to", to.name());
+            self.gap(
+                flow,
+                &[from.name(), to.name()],
+                Vec::new(),
+                Unknown::new(Reason::NotFound, detail),
+            );
+            return;
+        }
+        let zones: BTreeMap<&str, &str> = to
+            .facts
+            .nodes
+            .ok()
+            .into_iter()
+            .flatten()
+            .map(|node| (node.name.as_str(), node.zone.as_str()))
+            .collect();
+        let receivers: Vec<Receiver<'_>> = targets
+            .into_iter()
+            .map(|target| Receiver {
+                cluster: to.name(),
+                zone: zones
+                    .get(target.name.as_str())
+                    .copied()
+                    .unwrap_or_default()
+                    .to_owned(),
+                target,
+            })
+            .collect();
+        let parties: Vec<Party<'_>> = receivers
+            .iter()
+            .map(|receiver| Party {
+                name: if from.id == to.id || receiver.target.is_node {
+                    receiver.target.name.as_str()
+                } else {
+                    ""
+                },
+                zone: &receiver.zone,
+            })
+            .collect();
+        let own: Vec<Party<'_>> = senders
+            .iter()
+            .map(|agent| Party {
+                // Nodes of different clusters may have one name.
+                name: if from.id == to.id { self.agent(*agent).node.as_str() } else { "\u{0}" },
+                zone: &self.agent(*agent).zone,
+            })
+            .collect();
+        let level = match flow.reach {
+            Reach::AnyPlace | Reach::Places => Probe::Full,
+            _ => self.plan.level,
+        };
+        for (sender, receiver) in choice::pairs(level, &own, &parties, self.plan.seed) {
+            self.probe(audit, flow, from, senders[sender], &receivers[receiver]);
+        }
+    }
+
+    /// Targets that stand for "pods" become the agents in the pod network.
+    fn with_pods(&self, cluster: &Cluster<'_>, targets: Vec<Target>) -> Vec<Target> {
+        let pods = || {
+            self.agents
+                .iter()
+                .filter(|agent| agent.cluster == cluster.name() && agent.network == NetworkView::Pod)
+        };
+        targets
+            .into_iter()
+            .flat_map(|target| {
+                if !target.is_node && target.name == POD {
+                    pods()
+                        .map(|agent| Target {
+                            name: agent.node.clone(),
+                            addresses: agent.addresses.clone(),
+                            ..target.clone()
+                        })
+                        .collect()
+                } else {
+                    vec![target]
+                }
+            })
+            .collect()
+    }
+
+    fn probe(&mut self, audit: &Audit<'_>, flow: &Flow, from: &Cluster<'_>, sender: u32, receiver: &Receiver<'_>) {
+        let target = &receiver.target;
+        let agent = self.agent(sender);
+        let mut reached = false;
+        for ipv4 in [true, false] {
+            let address = target.addresses.iter().copied().find(|ip| ip.is_ipv4() == ipv4);
+            let can_send = agent.addresses.is_empty() || agent.addresses.iter().any(|ip| ip.is_ipv4() == ipv4);
+            if let Some(address) = address.filter(|_| can_send) {
+                self.probe_address(audit, flow, from, sender, receiver, Some(address));
+                reached = true;
+            }
+        }
+        if !target.host.is_empty() {
+            self.probe_address(audit, flow, from, sender, receiver, None);
+        } else if !reached {
+            let detail = format!("{} has no address of a family that {} has", target.name, agent.node);
+            let clusters = [from.name(), receiver.cluster];
+            self.gap(flow, &clusters, vec![target.name.clone()], Unknown::new(Reason::NotFound, detail));
+        }
+    }
+
+    fn probe_address(
+        &mut self,
+        audit: &Audit<'_>,
+        flow: &Flow,
+        from: &Cluster<'_>,
+        sender: u32,
+        receiver: &Receiver<'_>,
+        address: Option<IpAddr>,
+    ) {
+        let target = &receiver.target;
+        let there = (0..).zip(self.agents).find(|(_, agent)| {
+            let same_node = agent.cluster == receiver.cluster
+                && agent.node == target.name
+                && (agent.network == NetworkView::Host) == target.is_node;
+            let at_address = address.is_some_and(|address| agent.addresses.contains(&address));
+            if target.is_node { same_node } else { same_node || at_address }
+        });
+        let there = there.map(|(position, _)| position);
+        let holder = there.and_then(|agent| node_facts(audit, self.agent(agent)));
+        let kind = match &target.what {
+            What::Service(Service::Tcp(port)) => ProbeKind::Tcp { port: *port, tls: false },
+            What::Tls(port) => ProbeKind::Tcp { port: *port, tls: true },
+            What::Service(Service::Udp(port)) => ProbeKind::Udp { port: *port },
+            What::Service(Service::IpProtocol(number)) => ProbeKind::IpProtocol { number: *number },
+            What::Service(Service::IcmpEcho) => ProbeKind::Icmp,
+            What::NatDiscovery {
+                port,
+                cluster_id,
+                endpoint_id,
+            } => ProbeKind::NatDiscovery {
+                port: *port,
+                cluster_id: cluster_id.clone(),
+                endpoint_id: endpoint_id.clone(),
+            },
+            What::PathMtu { port } => {
+                let free = port.filter(|port| *port != 0 && holder.is_some_and(|node| udp_is_free(node, *port)));
+                path_mtu(free, address, node_facts(audit, self.agent(sender)))
+            }
+        };
+        let service = match &kind {
+            ProbeKind::Tcp { port, .. } => Some(Service::Tcp(*port)),
+            ProbeKind::Udp { port } | ProbeKind::PathMtu { port, .. } => Some(Service::Udp(*port)),
+            ProbeKind::IpProtocol { number } => Some(Service::IpProtocol(*number)),
+            ProbeKind::Icmp | ProbeKind::NatDiscovery { .. } | ProbeKind::Resolve { .. } => None,
+        };
+        let needs_listener = !matches!(kind, ProbeKind::Icmp | ProbeKind::NatDiscovery { .. } | ProbeKind::Tcp { .. });
+        let listener = match (service, there, address) {
+            (Some(service), Some(agent), Some(address)) => Some(self.listener(Listener {
+                agent,
+                address,
+                service,
+            })),
+            _ => None,
+        };
+        if needs_listener && listener.is_none() {
+            let detail = format!("{}: no agent on {}", receiver.cluster, target.name);
+            let clusters = [from.name(), receiver.cluster];
+            self.gap(flow, &clusters, vec![target.name.clone()], Unknown::new(Reason::NoAgent, detail));
+            return;
+        }
+        self.planned(flow, sender, receiver, address, there, kind, listener);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one probe")]
+    fn planned(
+        &mut self,
+        flow: &Flow,
+        sender: u32,
+        receiver: &Receiver<'_>,
+        address: Option<IpAddr>,
+        there: Option<u32>,
+        kind: ProbeKind,
+        listener: Option<u32>,
+    ) {
+        // A port asked about by two flows is asked once; whether its TLS is looked at does not make it another port.
+        let what = match &kind {
+            ProbeKind::Tcp { port, .. } => format!("tcp {port}"),
+            ProbeKind::PathMtu { .. } => "path mtu".to_owned(),
+            other => format!("{other:?}"),
+        };
+        let key = (sender, what, address, receiver.target.host.clone());
+        let position = *self.probes.entry(key).or_insert_with(|| {
+            let id = u32::try_from(self.plan.probes.len()).unwrap_or(u32::MAX);
+            self.plan.probes.push(PlannedProbe {
+                id,
+                codes: Vec::new(),
+                from: sender,
+                to: Destination {
+                    cluster: receiver.cluster.to_owned(),
+                    name: receiver.target.name.clone(),
+                    address,
+                    host: receiver.target.host.clone(),
+                    agent: there,
+                },
+                kind: kind.clone(),
+                listener,
+            });
+            self.codes.push(BTreeSet::new());
+            self.plan.probes.len() - 1
+        });
+        if let (ProbeKind::Tcp { tls: known, .. }, ProbeKind::Tcp { tls: true, .. }) =
+            (&mut self.plan.probes[position].kind, &kind)
+        {
+            *known = true;
+        }
+        self.codes[position].insert(flow.code.to_owned());
+    }
+
+    fn listener(&mut self, listener: Listener) -> u32 {
+        let next = u32::try_from(self.plan.listeners.len()).unwrap_or(u32::MAX);
+        *self.listeners.entry(listener.clone()).or_insert_with(|| {
+            self.plan.listeners.push(listener);
+            next
+        })
+    }
+}
+
+fn path_mtu(port: Option<u16>, address: Option<IpAddr>, sender: Option<&NodeFacts>) -> ProbeKind {
+    let own = address
+        .and_then(|address| sender?.path_to(address))
+        .and_then(|route| route.ok())
+        .and_then(|route| u16::try_from(route.link_mtu).ok())
+        .filter(|mtu| *mtu >= FLOOR);
+    let ceiling = own.unwrap_or(CEILING).min(CEILING);
+    let mut candidates: Vec<u16> = USUAL_SIZES.into_iter().filter(|size| *size < ceiling).collect();
+    candidates.insert(0, ceiling);
+    ProbeKind::PathMtu {
+        port: port.unwrap_or(SPARE_UDP_PORT),
+        floor: FLOOR,
+        ceiling,
+        candidates,
+    }
+}
+
+/// Whether nothing holds this UDP port, socket or kernel tunnel.
+fn udp_is_free(node: &NodeFacts, port: u16) -> bool {
+    let by_socket = node.sockets.ok().is_none_or(|sockets| {
+        sockets
+            .iter()
+            .any(|socket| socket.protocol == "udp" && socket.port == port)
+    });
+    let by_tunnel = node.links.ok().is_none_or(|links| {
+        links
+            .iter()
+            .filter_map(|link| link.tunnel.as_ref())
+            .any(|tunnel| tunnel.port == Some(port))
+    });
+    !by_socket && !by_tunnel
+}
+
+fn node_facts<'f>(audit: &Audit<'f>, agent: &AgentId) -> Option<&'f NodeFacts> {
+    let cluster = audit.clusters.iter().find(|cluster| cluster.name() == agent.cluster)?;
+    cluster.facts.node_facts_of(&agent.node)
+}
+
+fn names<'n>(nodes: Vec<&'n crate::facts::node::Node>) -> Vec<&'n str> {
+    nodes.into_iter().map(|node| node.name.as_str()).collect()
+}
+
+/// `n1, n2, n3 and 4 others`.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} others"),
+    }
+}

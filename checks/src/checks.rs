@@ -5,5 +5,6 @@
 pub mod clustermesh;
 mod flow_verdict;
 pub mod net;
+mod path_mtu_verdict;
 pub mod per_node;
 pub mod submariner;

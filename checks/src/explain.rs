@@ -111,7 +111,12 @@ enum Exactness {
     Node,
 }
 
-const EXACTNESS: [Exactness; 4] = [Exactness::Anywhere, Exactness::Cluster, Exactness::Zone, Exactness::Node];
+const EXACTNESS: [Exactness; 4] = [
+    Exactness::Anywhere,
+    Exactness::Cluster,
+    Exactness::Zone,
+    Exactness::Node,
+];
 
 /// A candidate, with names as numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,11 +164,19 @@ pub fn explain(cells: &[Cell]) -> Vec<Explanation> {
         }
     }
     for cell in cells.iter().filter(|cell| cell.works == Some(true)) {
-        contradicted.extend(names.candidates(cell).into_iter().filter(|one| scopes.contains_key(one)));
+        contradicted.extend(
+            names
+                .candidates(cell)
+                .into_iter()
+                .filter(|one| scopes.contains_key(one)),
+        );
     }
     // A direction in which nothing but ways back failed is no cause of its own.
     scopes.retain(|candidate, members| {
-        !contradicted.contains(candidate) && members.iter().any(|at| names.candidates(&cells[*at]).contains(candidate))
+        !contradicted.contains(candidate)
+            && members
+                .iter()
+                .any(|at| names.candidates(&cells[*at]).contains(candidate))
     });
     let mut order: Vec<(Candidate, BTreeSet<usize>)> = scopes
         .into_iter()
@@ -211,7 +224,11 @@ fn in_common(candidate: &Candidate, failures: &[&Cell], all: &[Cell]) -> Scope {
     };
     if candidate.touching.0 != Exactness::Anywhere {
         let (ends, exactness) = ([&first.from, &first.to], candidate.touching.0);
-        let all_touch = |end: &&&End| failures.iter().all(|cell| same(&cell.from, end, exactness) || same(&cell.to, end, exactness));
+        let all_touch = |end: &&&End| {
+            failures
+                .iter()
+                .all(|cell| same(&cell.from, end, exactness) || same(&cell.to, end, exactness))
+        };
         scope.touching = ends.iter().find(all_touch).map(|end| place(end, exactness));
         return scope;
     }
@@ -305,8 +322,14 @@ impl Names {
 
     fn between(&mut self, from: &End, to: &End, services: &[Option<u32>], ipv6: bool) -> Vec<Candidate> {
         let nowhere = (Exactness::Anywhere, 0);
-        let senders: Vec<_> = EXACTNESS.iter().filter_map(|exactness| self.number(*exactness, from)).collect();
-        let receivers: Vec<_> = EXACTNESS.iter().filter_map(|exactness| self.number(*exactness, to)).collect();
+        let senders: Vec<_> = EXACTNESS
+            .iter()
+            .filter_map(|exactness| self.number(*exactness, from))
+            .collect();
+        let receivers: Vec<_> = EXACTNESS
+            .iter()
+            .filter_map(|exactness| self.number(*exactness, to))
+            .collect();
         let mut found = Vec::with_capacity(80);
         for service in services.iter().copied() {
             for family in [None, Some(ipv6)] {
@@ -321,7 +344,11 @@ impl Names {
                         });
                     }
                 }
-                for place in senders.iter().chain(&receivers).filter(|place| place.0 != Exactness::Anywhere) {
+                for place in senders
+                    .iter()
+                    .chain(&receivers)
+                    .filter(|place| place.0 != Exactness::Anywhere)
+                {
                     found.push(Candidate {
                         service,
                         ipv6: family,

@@ -30,7 +30,11 @@ pub(crate) fn judge(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
         needs.describe(audit),
         flow.from,
         flow.to,
-        if flow.reach == Reach::OtherClusters { ", both ways" } else { "" },
+        if flow.reach == Reach::OtherClusters {
+            ", both ways"
+        } else {
+            ""
+        },
         flow.purpose
     );
     let mut outcomes = needs.outcomes_without();
@@ -56,7 +60,9 @@ pub(crate) fn judge(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
             } else {
                 (Reason::NotAsked, "flows are not probed with --probe none", "")
             };
-            let outcome = Outcome::none(NoVerdict::missing(reason, detail)).cause(detail).remedy(remedy);
+            let outcome = Outcome::none(NoVerdict::missing(reason, detail))
+                .cause(detail)
+                .remedy(remedy);
             vec![outcome.about(about)]
         }
     };
@@ -90,12 +96,19 @@ fn verdicts(audit: &Audit<'_>, flow: &Flow, failures: &Failures<'_>, about: &[Cl
     };
     outcomes.extend(gaps(audit, flow));
     if outcomes.is_empty() && probes.is_empty() {
-        outcomes.push(Outcome::none(Unknown::new(Reason::NoAgent, "nothing was planned to prove it")).about(about.to_vec()));
+        outcomes.push(
+            Outcome::none(Unknown::new(Reason::NoAgent, "nothing was planned to prove it")).about(about.to_vec()),
+        );
     } else if outcomes.is_empty() {
         outcomes.push(
             Outcome::holds()
                 .found(proofs(&probes))
-                .evidence_all(probes.iter().take(SHOWN).map(|(probe, shown)| account(failures, probe, shown)))
+                .evidence_all(
+                    probes
+                        .iter()
+                        .take(SHOWN)
+                        .map(|(probe, shown)| account(failures, probe, shown)),
+                )
                 .about(about.to_vec()),
         );
     }
@@ -114,7 +127,10 @@ fn proofs(probes: &[(&PlannedProbe, &Shown)]) -> String {
         }
     }
     let of = probes.len();
-    let parts: Vec<String> = counts.iter().map(|(proof, count)| format!("{count} of {of} {proof}")).collect();
+    let parts: Vec<String> = counts
+        .iter()
+        .map(|(proof, count)| format!("{count} of {of} {proof}"))
+        .collect();
     parts.join(", ")
 }
 
@@ -127,12 +143,22 @@ fn broken(audit: &Audit<'_>, flow: &Flow, failures: &Failures<'_>, cause: &Cause
         .collect();
     let services: BTreeSet<String> = failed.iter().map(|(probe, _)| probe.kind.to_string()).collect();
     let symptom = cause.symptoms.first().map(ToString::to_string).unwrap_or_default();
-    let found = format!("{}: {symptom}; {} of {} probes failed", cause.scope, failed.len(), own.len());
+    let found = format!(
+        "{}: {symptom}; {} of {} probes failed",
+        cause.scope,
+        failed.len(),
+        own.len()
+    );
     let (clusters, pairs) = concerned(audit, failures, failed.iter().map(|(probe, _)| *probe));
     Outcome::broken()
         .found(found)
         .remedy(remedy(failures, &services, &failed, cause.symptoms.first()))
-        .evidence_all(failed.iter().take(SHOWN).map(|(probe, shown)| account(failures, probe, shown)))
+        .evidence_all(
+            failed
+                .iter()
+                .take(SHOWN)
+                .map(|(probe, shown)| account(failures, probe, shown)),
+        )
         .cause(cause.to_string())
         .about(clusters)
         .pairs(pairs)
@@ -144,7 +170,13 @@ pub(crate) fn concerned<'p>(
     failures: &Failures<'_>,
     probes: impl Iterator<Item = &'p PlannedProbe>,
 ) -> (Vec<ClusterId>, Vec<Vec<Vec<ClusterId>>>) {
-    let id = |name: &str| audit.clusters.iter().find(|cluster| cluster.name() == name).map(|cluster| cluster.id);
+    let id = |name: &str| {
+        audit
+            .clusters
+            .iter()
+            .find(|cluster| cluster.name() == name)
+            .map(|cluster| cluster.id)
+    };
     let mut clusters = BTreeSet::new();
     let mut pairs = BTreeSet::new();
     for probe in probes {
@@ -157,7 +189,10 @@ pub(crate) fn concerned<'p>(
             pairs.insert((from.min(to), from.max(to)));
         }
     }
-    let pairs = pairs.into_iter().map(|(one, other)| vec![vec![one], vec![other]]).collect();
+    let pairs = pairs
+        .into_iter()
+        .map(|(one, other)| vec![vec![one], vec![other]])
+        .collect();
     (clusters.into_iter().collect(), pairs)
 }
 
@@ -175,14 +210,21 @@ pub(crate) fn account(failures: &Failures<'_>, probe: &PlannedProbe, shown: &Sho
         agent.map_or("", |agent| agent.cluster.as_str()),
         &value,
         &Source::read(
-            format!("probe {} → {}", agent.map_or("?", |agent| agent.node.as_str()), probe.to.name),
+            format!(
+                "probe {} → {}",
+                agent.map_or("?", |agent| agent.node.as_str()),
+                probe.to.name
+            ),
             format!("{} at {}", probe.kind, place(probe)),
         ),
     )
 }
 
 fn place(probe: &PlannedProbe) -> String {
-    probe.to.address.map_or_else(|| probe.to.host.clone(), |address| address.to_string())
+    probe
+        .to
+        .address
+        .map_or_else(|| probe.to.host.clone(), |address| address.to_string())
 }
 
 fn numbers(sent: &Sent) -> String {
@@ -200,7 +242,11 @@ fn numbers(sent: &Sent) -> String {
 #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
 pub(crate) fn millis(micros: u64) -> String {
     let millis = micros as f64 / 1000.0;
-    if millis < 10.0 { format!("{millis:.2} ms") } else { format!("{millis:.1} ms") }
+    if millis < 10.0 {
+        format!("{millis:.2} ms")
+    } else {
+        format!("{millis:.1} ms")
+    }
 }
 
 fn remedy(
@@ -217,7 +263,11 @@ fn remedy(
         let more = addresses.len().saturating_sub(NAMED);
         addresses.truncate(NAMED);
         let list = addresses.join(", ");
-        if more > 0 { format!("{list} and {more} more") } else { list }
+        if more > 0 {
+            format!("{list} and {more} more")
+        } else {
+            list
+        }
     };
     let senders = list(
         failed
@@ -226,9 +276,10 @@ fn remedy(
                 let sent = failures.result(probe).and_then(|result| result.sent.as_ref().ok());
                 let agent = failures.agent(probe.from);
                 let own = agent.and_then(|agent| agent.addresses.first().copied());
-                sent.and_then(|sent| sent.from)
-                    .or(own)
-                    .map_or_else(|| agent.map_or("?", |agent| agent.node.as_str()).to_owned(), |ip| ip.to_string())
+                sent.and_then(|sent| sent.from).or(own).map_or_else(
+                    || agent.map_or("?", |agent| agent.node.as_str()).to_owned(),
+                    |ip| ip.to_string(),
+                )
             })
             .collect(),
     );
@@ -245,7 +296,9 @@ fn remedy(
         (Proof::Rejected, Some(by)) => format!("{by} rejects it: allow {way} there"),
         (Proof::Rejected, None) => format!("a filter rejects it: allow {way}, also in the sender's own firewall"),
         (Proof::NoRoute, _) => format!("give {senders} a route to {receivers}, and make sure that {receivers} is up"),
-        (Proof::Refused, _) => format!("nothing listens at {receivers}: start the service that should answer on {what}"),
+        (Proof::Refused, _) => {
+            format!("nothing listens at {receivers}: start the service that should answer on {what}")
+        }
         (Proof::Foreign, by) => format!(
             "something else{} answers at {receivers}: look for a second holder of the address, a load balancer or a rule that redirects {what}",
             by.map(|by| format!(", {by},")).unwrap_or_default()
@@ -272,7 +325,10 @@ fn unknowns(audit: &Audit<'_>, failures: &Failures<'_>, probes: &[(&PlannedProbe
 
 /// What the plan could not cover.
 pub(crate) fn gaps(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
-    let gaps = audit.observations.map(|seen| seen.plan.gaps.as_slice()).unwrap_or_default();
+    let gaps = audit
+        .observations
+        .map(|seen| seen.plan.gaps.as_slice())
+        .unwrap_or_default();
     let mut whys: BTreeMap<&Unknown, BTreeSet<ClusterId>> = BTreeMap::new();
     for gap in gaps.iter().filter(|gap| gap.code == flow.code) {
         let ids = audit
@@ -283,7 +339,11 @@ pub(crate) fn gaps(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
     }
     whys.into_iter()
         .map(|(why, clusters)| {
-            let remedy = if why.reason == Reason::NoAgent { START_AGENTS } else { "" };
+            let remedy = if why.reason == Reason::NoAgent {
+                START_AGENTS
+            } else {
+                ""
+            };
             Outcome::none(why.clone()).about(clusters).remedy(remedy)
         })
         .collect()
@@ -300,13 +360,22 @@ fn any_place(audit: &Audit<'_>, failures: &Failures<'_>, probes: &[(&PlannedProb
         .filter(|tried| !tried.iter().any(|(_, shown)| matches!(shown, Shown::Proven(_))))
         .map(|tried| {
             let (clusters, _) = concerned(audit, failures, tried.iter().map(|(probe, _)| *probe));
-            if let Some(Shown::Unknown(why)) = tried.iter().map(|(_, shown)| *shown).find(|shown| matches!(shown, Shown::Unknown(_))) {
+            if let Some(Shown::Unknown(why)) = tried
+                .iter()
+                .map(|(_, shown)| *shown)
+                .find(|shown| matches!(shown, Shown::Unknown(_)))
+            {
                 return Outcome::none(why.clone()).about(clusters);
             }
             let places: Vec<&str> = tried.iter().map(|(probe, _)| probe.to.name.as_str()).collect();
             Outcome::broken()
                 .found(format!("none of {} answers", places.join(", ")))
-                .evidence_all(tried.iter().take(SHOWN).map(|(probe, shown)| account(failures, probe, shown)))
+                .evidence_all(
+                    tried
+                        .iter()
+                        .take(SHOWN)
+                        .map(|(probe, shown)| account(failures, probe, shown)),
+                )
                 .about(clusters)
         })
         .collect()

@@ -59,13 +59,22 @@ fn one_fault_has_one_cause() {
             |from, _, service, _| !(service == UDP && from.starts_with('e')),
             "UDP 8472 from east to west",
         ),
-        (|_, to, service, _| !(service == UDP && to == "w2"), "UDP 8472 from east to west/w2"),
-        (|from, _, service, _| !(service == UDP && from == "w2"), "UDP 8472 from west/w2 to east"),
+        (
+            |_, to, service, _| !(service == UDP && to == "w2"),
+            "UDP 8472 from east to west/w2",
+        ),
+        (
+            |from, _, service, _| !(service == UDP && from == "w2"),
+            "UDP 8472 from west/w2 to east",
+        ),
         (
             |_, to, service, _| !(service == TCP && to.starts_with('w') && !to.ends_with('3')),
             "TCP 4240 from east to zone a of west",
         ),
-        (|from, to, _, _| from != "e1" && to != "e1", "everything to and from east/e1"),
+        (
+            |from, to, _, _| from != "e1" && to != "e1",
+            "everything to and from east/e1",
+        ),
         (|_, _, _, ipv6| !ipv6, "all IPv6 between all clusters"),
         (
             |from, to, service, _| !(service == UDP && from == "e1" && to == "w3"),
@@ -86,9 +95,7 @@ fn a_missing_way_back_takes_what_needs_an_answer_with_it() {
 
 #[test]
 fn two_faults_have_two_causes() {
-    let cells = mesh(|from, to, service, _| {
-        !(service == UDP && from.starts_with('e') || service == TCP && to == "e2")
-    });
+    let cells = mesh(|from, to, service, _| !(service == UDP && from.starts_with('e') || service == TCP && to == "e2"));
     assert_eq!(
         causes(&cells),
         ["UDP 8472 from east to west", "TCP 4240 from west to east/e2"]

@@ -94,10 +94,12 @@ impl<'o> Failures<'o> {
     /// The causes that some probe of this flow failed for.
     pub fn causes_of(&self, code: &str) -> Vec<&Cause> {
         let concerned = |cause: &&Cause| {
-            cause
-                .probes
-                .iter()
-                .any(|probe| self.observations.plan.probes[*probe].codes.iter().any(|own| own == code))
+            cause.probes.iter().any(|probe| {
+                self.observations.plan.probes[*probe]
+                    .codes
+                    .iter()
+                    .any(|own| own == code)
+            })
         };
         self.causes.iter().filter(concerned).collect()
     }
@@ -135,7 +137,10 @@ impl Observations {
 
     /// The result of a probe.
     pub fn result(&self, probe: &PlannedProbe) -> Option<&ProbeResult> {
-        let at_its_place = self.results.get(probe.id as usize).filter(|result| result.probe == probe.id);
+        let at_its_place = self
+            .results
+            .get(probe.id as usize)
+            .filter(|result| result.probe == probe.id);
         at_its_place.or_else(|| self.results.iter().find(|result| result.probe == probe.id))
     }
 }

@@ -79,7 +79,15 @@ pub fn shown(probe: &PlannedProbe, result: &ProbeResult) -> Shown {
         });
     }
     // A connection to our own listener that did not know our nonce ended somewhere else.
-    let strange = sent.foreign_answers > 0 || (sent.connected && matches!(heard, Some(Heard { how: Listening::Bound, .. })));
+    let strange = sent.foreign_answers > 0
+        || (sent.connected
+            && matches!(
+                heard,
+                Some(Heard {
+                    how: Listening::Bound,
+                    ..
+                })
+            ));
     if strange {
         return Shown::Failed(Symptom {
             evidence: Evidence::Foreign,

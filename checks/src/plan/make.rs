@@ -182,14 +182,7 @@ impl<'a> Maker<'a> {
         &self.agents[position as usize]
     }
 
-    fn connect(
-        &mut self,
-        audit: &Audit<'_>,
-        flow: &Flow,
-        from: &Cluster<'_>,
-        to: &Cluster<'_>,
-        senders: &[u32],
-    ) {
+    fn connect(&mut self, audit: &Audit<'_>, flow: &Flow, from: &Cluster<'_>, to: &Cluster<'_>, senders: &[u32]) {
         let targets = match (flow.targets)(audit, to) {
             Ok(targets) => self.with_pods(to, targets),
             Err(NoVerdict::Missing(why)) => {
@@ -220,11 +213,7 @@ impl<'a> Maker<'a> {
             .into_iter()
             .map(|target| Receiver {
                 cluster: to.name(),
-                zone: zones
-                    .get(target.name.as_str())
-                    .copied()
-                    .unwrap_or_default()
-                    .to_owned(),
+                zone: zones.get(target.name.as_str()).copied().unwrap_or_default().to_owned(),
                 target,
             })
             .collect();
@@ -243,7 +232,11 @@ impl<'a> Maker<'a> {
             .iter()
             .map(|agent| Party {
                 // Nodes of different clusters may have one name.
-                name: if from.id == to.id { self.agent(*agent).node.as_str() } else { "\u{0}" },
+                name: if from.id == to.id {
+                    self.agent(*agent).node.as_str()
+                } else {
+                    "\u{0}"
+                },
                 zone: &self.agent(*agent).zone,
             })
             .collect();
@@ -298,7 +291,12 @@ impl<'a> Maker<'a> {
         } else if !reached {
             let detail = format!("{} has no address of a family that {} has", target.name, agent.node);
             let clusters = [from.name(), receiver.cluster];
-            self.gap(flow, &clusters, vec![target.name.clone()], Unknown::new(Reason::NotFound, detail));
+            self.gap(
+                flow,
+                &clusters,
+                vec![target.name.clone()],
+                Unknown::new(Reason::NotFound, detail),
+            );
         }
     }
 
@@ -317,12 +315,19 @@ impl<'a> Maker<'a> {
                 && agent.node == target.name
                 && (agent.network == NetworkView::Host) == target.is_node;
             let at_address = address.is_some_and(|address| agent.addresses.contains(&address));
-            if target.is_node { same_node } else { same_node || at_address }
+            if target.is_node {
+                same_node
+            } else {
+                same_node || at_address
+            }
         });
         let there = there.map(|(position, _)| position);
         let holder = there.and_then(|agent| node_facts(audit, self.agent(agent)));
         let kind = match &target.what {
-            What::Service(Service::Tcp(port)) => ProbeKind::Tcp { port: *port, tls: false },
+            What::Service(Service::Tcp(port)) => ProbeKind::Tcp {
+                port: *port,
+                tls: false,
+            },
             What::Tls(port) => ProbeKind::Tcp { port: *port, tls: true },
             What::Service(Service::Udp(port)) => ProbeKind::Udp { port: *port },
             What::Service(Service::IpProtocol(number)) => ProbeKind::IpProtocol { number: *number },
@@ -347,7 +352,10 @@ impl<'a> Maker<'a> {
             ProbeKind::IpProtocol { number } => Some(Service::IpProtocol(*number)),
             ProbeKind::Icmp | ProbeKind::NatDiscovery { .. } | ProbeKind::Resolve { .. } => None,
         };
-        let needs_listener = !matches!(kind, ProbeKind::Icmp | ProbeKind::NatDiscovery { .. } | ProbeKind::Tcp { .. });
+        let needs_listener = !matches!(
+            kind,
+            ProbeKind::Icmp | ProbeKind::NatDiscovery { .. } | ProbeKind::Tcp { .. }
+        );
         let listener = match (service, there, address) {
             (Some(service), Some(agent), Some(address)) => Some(self.listener(Listener {
                 agent,
@@ -359,7 +367,12 @@ impl<'a> Maker<'a> {
         if needs_listener && listener.is_none() {
             let detail = format!("{}: no agent on {}", receiver.cluster, target.name);
             let clusters = [from.name(), receiver.cluster];
-            self.gap(flow, &clusters, vec![target.name.clone()], Unknown::new(Reason::NoAgent, detail));
+            self.gap(
+                flow,
+                &clusters,
+                vec![target.name.clone()],
+                Unknown::new(Reason::NoAgent, detail),
+            );
             return;
         }
         self.planned(flow, sender, receiver, address, there, kind, listener);

@@ -116,7 +116,11 @@ impl Target {
             name: name.into(),
             is_node: false,
             addresses: address.into_iter().collect(),
-            host: if address.is_some() { String::new() } else { host.to_owned() },
+            host: if address.is_some() {
+                String::new()
+            } else {
+                host.to_owned()
+            },
             what,
         }
     }
@@ -133,7 +137,9 @@ pub fn flows(profile: Profile) -> &'static [&'static Flow] {
 /// The flows that these clusters need for this profile.
 pub fn required<'f>(audit: &Audit<'_>) -> Vec<&'f Flow> {
     let needed = |flow: &&&Flow| {
-        let with = Groups::of(audit, |cluster| (flow.need)(audit, cluster)).clusters().len();
+        let with = Groups::of(audit, |cluster| (flow.need)(audit, cluster))
+            .clusters()
+            .len();
         with >= if flow.reach == Reach::OtherClusters { 2 } else { 1 } && audit.clusters.len() >= 2
     };
     flows(audit.profile).iter().filter(needed).copied().collect()
@@ -149,11 +155,7 @@ pub fn linux_nodes<'a>(cluster: &Cluster<'a>) -> Result<Vec<&'a Node>, NoVerdict
 }
 
 /// The same thing on every Linux node of a cluster, on its InternalIPs of the families that `keep` keeps.
-pub fn on_nodes(
-    cluster: &Cluster<'_>,
-    keep: impl Fn(IpAddr) -> bool,
-    what: &What,
-) -> Result<Vec<Target>, NoVerdict> {
+pub fn on_nodes(cluster: &Cluster<'_>, keep: impl Fn(IpAddr) -> bool, what: &What) -> Result<Vec<Target>, NoVerdict> {
     Ok(linux_nodes(cluster)?
         .into_iter()
         .map(|node| Target::node(node, node.internal_ips().filter(|ip| keep(*ip)), what.clone()))

@@ -1,9 +1,11 @@
 //! The traffic a mesh needs between clusters. Source of the ports: Cilium documentation, system requirements and cluster mesh pages.
 
 mod needs;
+mod path_mtu;
 
 use crate::check::{Check, declare_check};
 use crate::checks::flow_verdict::judge;
+use crate::checks::path_mtu_verdict;
 use crate::fleet::Audit;
 use crate::profile::flow::Flow;
 
@@ -258,7 +260,7 @@ declare_check! {
         since: "0.1.0",
         why: "connections open and then stall on the first full packet",
         rules: ["clustermesh P10", "clustermesh MTU-3", "clustermesh MTU-7"],
-        run: Between(|audit: &Audit<'_>| judge(audit, &PATH_MTU)),
+        run: Between(|audit: &Audit<'_>| path_mtu_verdict::judge(audit, &PATH_MTU, &path_mtu::RULE)),
     };
 }
 

@@ -1,9 +1,11 @@
 //! The traffic Submariner needs. Source of the ports: Submariner, `pkg/port/ports.go` and the prerequisites page.
 
 mod needs;
+mod path_mtu;
 
 use crate::check::{Check, declare_check};
 use crate::checks::flow_verdict::judge;
+use crate::checks::path_mtu_verdict;
 use crate::fleet::Audit;
 use crate::profile::flow::Flow;
 
@@ -324,7 +326,7 @@ declare_check! {
         since: "0.1.0",
         why: "connections open and then stall on the first full packet",
         rules: ["submariner MTU-01", "submariner MTU-03", "submariner MTU-04", "submariner MTU-09"],
-        run: Between(|audit: &Audit<'_>| judge(audit, &PATH_MTU)),
+        run: Between(|audit: &Audit<'_>| path_mtu_verdict::judge(audit, &PATH_MTU, &path_mtu::RULE)),
     };
 }
 

@@ -37,7 +37,6 @@ fn families(cluster: &Cluster<'_>) -> Result<impl Fn(IpAddr) -> bool, NoVerdict>
     Ok(move |ip: IpAddr| if ip.is_ipv4() { families.ipv4 } else { families.ipv6 })
 }
 
-
 pub(crate) static TUNNEL: Flow = Flow {
     code: "CM501",
     from: "every node",
@@ -68,7 +67,11 @@ pub(crate) static WIREGUARD: Flow = Flow {
     reach: Reach::OtherClusters,
     need: |_, cluster| on(cluster, "enable-wireguard", "UDP 51871 (WireGuard)", "WireGuard is off"),
     targets: |_, cluster| {
-        on_nodes(cluster, underlay(cluster)?, &What::Service(Service::Udp(WIREGUARD_PORT)))
+        on_nodes(
+            cluster,
+            underlay(cluster)?,
+            &What::Service(Service::Udp(WIREGUARD_PORT)),
+        )
     },
 };
 
@@ -98,13 +101,15 @@ pub(crate) static POD_ROUTING: Flow = Flow {
             Err(NoVerdict::does_not_apply("pod traffic is tunnelled"))
         }
     },
-    targets: |_, _| Ok(vec![Target {
-        name: POD.to_owned(),
-        is_node: false,
-        addresses: Vec::new(),
-        host: String::new(),
-        what: What::Service(Service::Udp(crate::plan::SPARE_UDP_PORT)),
-    }]),
+    targets: |_, _| {
+        Ok(vec![Target {
+            name: POD.to_owned(),
+            is_node: false,
+            addresses: Vec::new(),
+            host: String::new(),
+            what: What::Service(Service::Udp(crate::plan::SPARE_UDP_PORT)),
+        }])
+    },
 };
 
 pub(crate) static CONTROL_PLANE: Flow = Flow {
@@ -175,7 +180,11 @@ pub(crate) static PATH_MTU: Flow = Flow {
     targets: |_, cluster| {
         let settings = cluster.cilium()?;
         let tunnels = settings.routing_mode()?.value == RoutingMode::Tunnel;
-        let port = if tunnels { Some(settings.tunnel_port()?.value) } else { None };
+        let port = if tunnels {
+            Some(settings.tunnel_port()?.value)
+        } else {
+            None
+        };
         on_nodes(cluster, families(cluster)?, &What::PathMtu { port })
     },
 };
@@ -232,7 +241,9 @@ fn port_of(text: &Known<String>) -> Result<u16, NoVerdict> {
 fn control_plane(_: &Audit<'_>, cluster: &Cluster<'_>) -> Targets {
     let port = dialled_port(cluster)?.value;
     let Some(service) = service(cluster)? else {
-        return Err(NoVerdict::does_not_apply("the mesh is not enabled yet: there is no Service to dial"));
+        return Err(NoVerdict::does_not_apply(
+            "the mesh is not enabled yet: there is no Service to dial",
+        ));
     };
     let place = |host: &String| Target::place(format!("Service {}", service.key()), host, What::Tls(port));
     match service.kind.as_str() {

@@ -24,7 +24,9 @@ fn gateways(_: &Audit<'_>, _: &Cluster<'_>) -> Result<Sender, NoVerdict> {
 fn joined(cluster: &Cluster<'_>) -> Result<(), NoVerdict> {
     match installed(cluster)? {
         Some(_) => Ok(()),
-        None => Err(NoVerdict::does_not_apply("Submariner is not installed yet: there is nothing to reach")),
+        None => Err(NoVerdict::does_not_apply(
+            "Submariner is not installed yet: there is nothing to reach",
+        )),
     }
 }
 
@@ -54,14 +56,19 @@ fn nat_discovery(_: &Audit<'_>, cluster: &Cluster<'_>) -> Result<Vec<Target>, No
         Some(_) => active(cluster)?,
         None => None,
     };
-    on_gateways(cluster, "natt-discovery-port", NAT_DISCOVERY_PORT, |port| match running {
-        Some((_, endpoint)) => What::NatDiscovery {
-            port,
-            cluster_id: endpoint.cluster_id.clone(),
-            endpoint_id: endpoint.cable_name.clone(),
+    on_gateways(
+        cluster,
+        "natt-discovery-port",
+        NAT_DISCOVERY_PORT,
+        |port| match running {
+            Some((_, endpoint)) => What::NatDiscovery {
+                port,
+                cluster_id: endpoint.cluster_id.clone(),
+                endpoint_id: endpoint.cable_name.clone(),
+            },
+            None => What::Service(Service::Udp(port)),
         },
-        None => What::Service(Service::Udp(port)),
-    })
+    )
 }
 
 /// The broker's API server: what a member was told, what is planned, else the API server of the audited cluster that holds the broker.
@@ -110,7 +117,9 @@ pub(crate) static TUNNEL: Flow = Flow {
             Some(config) => config.value.nat_t_port.unwrap_or(0),
             None => i64::from(TUNNEL_PORT),
         };
-        on_gateways(cluster, "udp-port", u16::try_from(port).unwrap_or(0), |port| What::Service(Service::Udp(port)))
+        on_gateways(cluster, "udp-port", u16::try_from(port).unwrap_or(0), |port| {
+            What::Service(Service::Udp(port))
+        })
     },
 };
 
@@ -171,7 +180,11 @@ pub(crate) static INTRA_CLUSTER: Flow = Flow {
             Source::default_of("route agent", "VXLAN port", "Submariner"),
         ))
     },
-    targets: |_, cluster| on_gateways(cluster, "", INTRA_CLUSTER_PORT, |port| What::Service(Service::Udp(port))),
+    targets: |_, cluster| {
+        on_gateways(cluster, "", INTRA_CLUSTER_PORT, |port| {
+            What::Service(Service::Udp(port))
+        })
+    },
 };
 
 pub(crate) static BROKER_API: Flow = Flow {
@@ -217,7 +230,9 @@ pub(crate) static HEALTH_CHECK: Flow = Flow {
     },
     targets: |_, cluster| {
         let endpoint = own_endpoint(cluster)?.map(|(endpoint, _)| endpoint);
-        let addresses = endpoint.map(|endpoint| endpoint.health_check_ips.clone()).unwrap_or_default();
+        let addresses = endpoint
+            .map(|endpoint| endpoint.health_check_ips.clone())
+            .unwrap_or_default();
         Ok(addresses
             .iter()
             .map(|ip| Target::place("health-check address", ip, What::Service(Service::IcmpEcho)))
@@ -243,10 +258,18 @@ pub(crate) static DNS: Flow = Flow {
     },
     targets: |_, cluster| {
         let services = cluster.facts.services.get()?;
-        let lighthouse = services.iter().filter(|service| service.name == "submariner-lighthouse-coredns");
+        let lighthouse = services
+            .iter()
+            .filter(|service| service.name == "submariner-lighthouse-coredns");
         let addresses = lighthouse.flat_map(|service| &service.cluster_ips);
         Ok(addresses
-            .map(|ip| Target::place("Lighthouse's DNS server", &ip.to_string(), What::Service(Service::Tcp(53))))
+            .map(|ip| {
+                Target::place(
+                    "Lighthouse's DNS server",
+                    &ip.to_string(),
+                    What::Service(Service::Tcp(53)),
+                )
+            })
             .collect())
     },
 };
@@ -278,7 +301,9 @@ pub(crate) static PUBLIC_IP: Flow = Flow {
     },
     targets: |_, _| {
         let services = PUBLIC_ADDRESS_SERVICES.iter();
-        Ok(services.map(|host| Target::place(*host, host, What::Service(Service::Tcp(443)))).collect())
+        Ok(services
+            .map(|host| Target::place(*host, host, What::Service(Service::Tcp(443))))
+            .collect())
     },
 };
 
@@ -328,7 +353,8 @@ pub(crate) static PATH_MTU: Flow = Flow {
             Some(config) => config.value.nat_t_port.unwrap_or(0),
             None => i64::from(TUNNEL_PORT),
         };
-        on_gateways(cluster, "udp-port", u16::try_from(port).unwrap_or(0), |port| What::PathMtu { port: Some(port) })
+        on_gateways(cluster, "udp-port", u16::try_from(port).unwrap_or(0), |port| {
+            What::PathMtu { port: Some(port) }
+        })
     },
 };
-

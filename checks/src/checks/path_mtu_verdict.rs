@@ -1,0 +1,246 @@
+//! What the probes found of the path MTU, against what a product's encapsulation needs.
+
+use std::collections::BTreeMap;
+
+use super::flow_verdict::{concerned, gaps, judge as judge_flow};
+use crate::check::NoVerdict;
+use crate::explain::{Cell, explain};
+use crate::facts::provenance::{Reason, Source, Unknown};
+use crate::fleet::{Audit, Cluster};
+use crate::observation::failures::{Failures, between};
+use crate::outcome::{Outcome, State};
+use crate::path_mtu::PathMtu;
+use crate::plan::PlannedProbe;
+use crate::policy::Probe;
+use crate::profile::flow::Flow;
+use crate::report::{Evidence, Severity};
+
+/// What one product needs of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// The largest IP packet that the sender puts on the wire, in bytes.
+    pub(crate) bytes: u16,
+    /// Why: `base MTU of Cilium, 1500`.
+    pub(crate) why: String,
+    /// What breaking it means, where the path says that packets are too big.
+    pub(crate) told: Severity,
+    /// What breaking it means in a black hole.
+    pub(crate) black_hole: Severity,
+}
+
+/// What a product needs, and what to change where the path is too small.
+pub(crate) struct Rule {
+    /// What a sender of this cluster needs, over IPv6 or IPv4, with a link of this MTU.
+    pub(crate) need: fn(&Audit<'_>, &Cluster<'_>, ipv6: bool, link_mtu: u16) -> Result<Need, NoVerdict>,
+    /// What to change for a path that carries this many bytes, in a cluster.
+    pub(crate) remedy: fn(&Audit<'_>, &Cluster<'_>, ipv6: bool, carries: u16) -> Result<String, NoVerdict>,
+}
+
+/// One measured path.
+struct Path<'p> {
+    probe: &'p PlannedProbe,
+    found: &'p PathMtu,
+    need: Need,
+}
+
+impl Path<'_> {
+    fn fits(&self) -> bool {
+        self.found.largest_confirmed >= self.need.bytes
+    }
+}
+
+/// What is known of the path MTU between clusters.
+pub(crate) fn judge(audit: &Audit<'_>, flow: &Flow, rule: &Rule) -> Vec<Outcome> {
+    let Some(failures) = audit.failures().filter(|_| audit.policy.probe != Probe::None) else {
+        return judge_flow(audit, flow);
+    };
+    let mut paths = Vec::new();
+    let mut unknown: BTreeMap<(NoVerdict, Option<String>), Vec<&PlannedProbe>> = BTreeMap::new();
+    for (probe, _) in failures.probes_of(flow.code) {
+        match path(audit, failures, rule, probe) {
+            Ok(path) => paths.push(path),
+            Err((why, cause)) => unknown.entry((why, cause)).or_default().push(probe),
+        }
+    }
+    let mut outcomes: Vec<Outcome> = broken(audit, failures, rule, &paths);
+    for ((why, cause), probes) in unknown {
+        let (clusters, pairs) = concerned(audit, failures, probes.iter().copied());
+        let outcome = Outcome::none(why).about(clusters).pairs(pairs);
+        outcomes.push(match cause {
+            Some(cause) => outcome.cause(cause),
+            None => outcome,
+        });
+    }
+    outcomes.extend(gaps(audit, flow));
+    if outcomes.is_empty() && paths.is_empty() {
+        // Nothing was planned: the flow says why.
+        return judge_flow(audit, flow);
+    }
+    if outcomes.is_empty() {
+        let (clusters, _) = concerned(audit, failures, paths.iter().map(|path| path.probe));
+        let least = paths.iter().map(|path| path.found.largest_confirmed).min().unwrap_or(0);
+        outcomes.push(
+            Outcome::holds()
+                .found(format!("at least {least} bytes on all {} paths", paths.len()))
+                .evidence_all(paths.iter().take(SHOWN).map(|path| account(failures, path)))
+                .about(clusters),
+        );
+    }
+    for outcome in &mut outcomes {
+        if !matches!(outcome.state, State::NoVerdict(NoVerdict::DoesNotApply(_))) && outcome.expected.is_empty() {
+            let needs: std::collections::BTreeSet<String> = paths
+                .iter()
+                .map(|path| format!("{} bytes ({})", path.need.bytes, path.need.why))
+                .collect();
+            outcome.expected = format!(
+                "every path carries what its sender sends whole: {}",
+                needs.into_iter().collect::<Vec<_>>().join(", ")
+            );
+        }
+    }
+    outcomes
+}
+
+const SHOWN: usize = 5;
+
+/// What this probe measured, or why that is not known; with the cause, where the way is closed altogether.
+fn path<'p>(
+    audit: &Audit<'_>,
+    failures: &Failures<'p>,
+    rule: &Rule,
+    probe: &'p PlannedProbe,
+) -> Result<Path<'p>, (NoVerdict, Option<String>)> {
+    let missing = |reason, detail: &str| (NoVerdict::missing(reason, detail), None);
+    let result = failures
+        .result(probe)
+        .ok_or_else(|| missing(Reason::NoAgent, "the probe never ran"))?;
+    let sent = result.sent.as_ref().map_err(|why| (why.clone().into(), None))?;
+    let found = sent
+        .path_mtu
+        .as_ref()
+        .ok_or_else(|| missing(Reason::NoAgent, "the agent did not measure it"))?;
+    let cluster = failures
+        .agent(probe.from)
+        .and_then(|agent| audit.clusters.iter().find(|cluster| cluster.name() == agent.cluster))
+        .ok_or_else(|| missing(Reason::NoAgent, "the sender is of no cluster of this audit"))?;
+    if found.largest_confirmed == 0 {
+        let why = Unknown::new(
+            Reason::Unreachable,
+            format!(
+                "the path MTU could not be measured: nothing arrives on {}",
+                service(probe)
+            ),
+        );
+        let cause = failures.cause_between(probe.from, probe.to.agent).or_else(|| {
+            probe
+                .to
+                .agent
+                .and_then(|to| failures.cause_between(to, Some(probe.from)))
+        });
+        return Err((why.into(), cause.map(ToString::to_string)));
+    }
+    let need = (rule.need)(audit, cluster, is_ipv6(probe), found.link_mtu).map_err(|why| (why, None))?;
+    Ok(Path { probe, found, need })
+}
+
+fn service(probe: &PlannedProbe) -> String {
+    match probe.kind {
+        crate::plan::ProbeKind::PathMtu { port, .. } => format!("UDP {port}"),
+        _ => probe.kind.to_string(),
+    }
+}
+
+fn is_ipv6(probe: &PlannedProbe) -> bool {
+    probe.to.address.is_some_and(|address| address.is_ipv6())
+}
+
+/// The paths that are too small, by the fewest causes.
+fn broken(audit: &Audit<'_>, failures: &Failures<'_>, rule: &Rule, paths: &[Path<'_>]) -> Vec<Outcome> {
+    let Some(observations) = audit.observations else {
+        return Vec::new();
+    };
+    let cells: Vec<Cell> = paths
+        .iter()
+        .map(|path| Cell {
+            works: Some(path.fits()),
+            ..between(observations, path.probe, "path MTU".to_owned())
+        })
+        .collect();
+    explain(&cells)
+        .into_iter()
+        .map(|explanation| {
+            let members: Vec<&Path<'_>> = explanation.cells.iter().map(|at| &paths[*at]).collect();
+            let least = members
+                .iter()
+                .map(|path| path.found.largest_confirmed)
+                .min()
+                .unwrap_or(0);
+            let told = members.iter().find_map(|path| path.found.told);
+            let black_hole = members.iter().any(|path| path.found.black_hole);
+            let who = match told {
+                Some(hop) if !black_hole => format!("{} says so", hop.by),
+                _ => "packets that are too big vanish without a word: a black hole".to_owned(),
+            };
+            let scope = crate::explain::Scope {
+                service: Some("path MTU".to_owned()),
+                ..explanation.scope
+            };
+            let severity = members
+                .iter()
+                .map(|path| {
+                    if black_hole {
+                        path.need.black_hole
+                    } else {
+                        path.need.told
+                    }
+                })
+                .max()
+                .unwrap_or(Severity::Fail);
+            let (clusters, pairs) = concerned(audit, failures, members.iter().map(|path| path.probe));
+            let mut remedies: Vec<String> = Vec::new();
+            for id in &clusters {
+                let ipv6 = members.iter().all(|path| is_ipv6(path.probe));
+                if let Ok(remedy) = (rule.remedy)(audit, audit.cluster(*id), ipv6, least)
+                    && !remedies.contains(&remedy)
+                {
+                    remedies.push(remedy);
+                }
+            }
+            let needed = members.iter().map(|path| path.need.bytes).max().unwrap_or(0);
+            Outcome::broken_as(severity)
+                .found(format!("{scope}: {least} bytes of {needed}; {who}"))
+                .remedy(format!(
+                    "{}, or raise the MTU of the link in between",
+                    remedies.join("; ")
+                ))
+                .evidence_all(members.iter().take(SHOWN).map(|path| account(failures, path)))
+                .cause(format!("{scope}: {least} bytes"))
+                .about(clusters)
+                .pairs(pairs)
+        })
+        .collect()
+}
+
+fn account(failures: &Failures<'_>, path: &Path<'_>) -> Evidence {
+    let agent = failures.agent(path.probe.from);
+    let found = path.found;
+    let mut value = format!("{} bytes arrive", found.largest_confirmed);
+    if let Some(size) = found.smallest_failed {
+        value.push_str(&format!(", {size} do not"));
+    }
+    if let Some(told) = found.told {
+        value.push_str(&format!("; {} says {}", told.by, told.mtu));
+    }
+    Evidence::new(
+        agent.map_or("", |agent| agent.cluster.as_str()),
+        &format!("{value}; own link {}", found.link_mtu),
+        &Source::read(
+            format!(
+                "probe {} → {}",
+                agent.map_or("?", |agent| agent.node.as_str()),
+                path.probe.to.name
+            ),
+            format!("path MTU over {}", service(path.probe)),
+        ),
+    )
+}

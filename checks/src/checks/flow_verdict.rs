@@ -52,19 +52,18 @@ pub(crate) fn judge(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
     }
     let evidence = needs.evidence(audit);
     let about = if clusters.is_empty() { everyone(audit) } else { clusters };
-    let proven = match audit.failures().filter(|_| asked) {
-        Some(failures) => verdicts(audit, flow, failures, &about),
-        None => {
-            let (reason, detail, remedy) = if asked {
-                (Reason::NoAgent, NO_AGENT, START_AGENTS)
-            } else {
-                (Reason::NotAsked, "flows are not probed with --probe none", "")
-            };
-            let outcome = Outcome::none(NoVerdict::missing(reason, detail))
-                .cause(detail)
-                .remedy(remedy);
-            vec![outcome.about(about)]
-        }
+    let proven = if let Some(failures) = audit.failures().filter(|_| asked) {
+        verdicts(audit, flow, failures, &about)
+    } else {
+        let (reason, detail, remedy) = if asked {
+            (Reason::NoAgent, NO_AGENT, START_AGENTS)
+        } else {
+            (Reason::NotAsked, "flows are not probed with --probe none", "")
+        };
+        let outcome = Outcome::none(NoVerdict::missing(reason, detail))
+            .cause(detail)
+            .remedy(remedy);
+        vec![outcome.about(about)]
     };
     outcomes.extend(proven.into_iter().map(|mut outcome| {
         if !matches!(outcome.state, State::NoVerdict(NoVerdict::DoesNotApply(_))) {
@@ -228,14 +227,14 @@ fn place(probe: &PlannedProbe) -> String {
 }
 
 fn numbers(sent: &Sent) -> String {
-    let mut text = format!(", {} sent", sent.sent);
+    let mut parts = vec![String::new(), format!("{} sent", sent.sent)];
     if sent.answered > 0 {
-        text.push_str(&format!(", {} answered", sent.answered));
+        parts.push(format!("{} answered", sent.answered));
     }
     if let Some(round_trip) = sent.round_trip {
-        text.push_str(&format!(", round trip {}", millis(round_trip.median_micros)));
+        parts.push(format!("round trip {}", millis(round_trip.median_micros)));
     }
-    text
+    parts.join(", ")
 }
 
 /// `0.35 ms`, `12.0 ms`.

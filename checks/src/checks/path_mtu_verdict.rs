@@ -224,13 +224,14 @@ fn broken(audit: &Audit<'_>, failures: &Failures<'_>, rule: &Rule, paths: &[Path
 fn account(failures: &Failures<'_>, path: &Path<'_>) -> Evidence {
     let agent = failures.agent(path.probe.from);
     let found = path.found;
-    let mut value = format!("{} bytes arrive", found.largest_confirmed);
-    if let Some(size) = found.smallest_failed {
-        value.push_str(&format!(", {size} do not"));
-    }
-    if let Some(told) = found.told {
-        value.push_str(&format!("; {} says {}", told.by, told.mtu));
-    }
+    let failed = found.smallest_failed.map(|size| format!(", {size} do not"));
+    let told = found.told.map(|told| format!("; {} says {}", told.by, told.mtu));
+    let value = format!(
+        "{} bytes arrive{}{}",
+        found.largest_confirmed,
+        failed.unwrap_or_default(),
+        told.unwrap_or_default()
+    );
     Evidence::new(
         agent.map_or("", |agent| agent.cluster.as_str()),
         &format!("{value}; own link {}", found.link_mtu),

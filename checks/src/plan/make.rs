@@ -375,7 +375,7 @@ impl<'a> Maker<'a> {
             );
             return;
         }
-        self.planned(flow, sender, receiver, address, there, kind, listener);
+        self.planned(flow, sender, receiver, address, there, &kind, listener);
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one probe")]
@@ -386,11 +386,11 @@ impl<'a> Maker<'a> {
         receiver: &Receiver<'_>,
         address: Option<IpAddr>,
         there: Option<u32>,
-        kind: ProbeKind,
+        kind: &ProbeKind,
         listener: Option<u32>,
     ) {
         // A port asked about by two flows is asked once; whether its TLS is looked at does not make it another port.
-        let what = match &kind {
+        let what = match kind {
             ProbeKind::Tcp { port, .. } => format!("tcp {port}"),
             ProbeKind::PathMtu { .. } => "path mtu".to_owned(),
             other => format!("{other:?}"),
@@ -416,7 +416,7 @@ impl<'a> Maker<'a> {
             self.plan.probes.len() - 1
         });
         if let (ProbeKind::Tcp { tls: known, .. }, ProbeKind::Tcp { tls: true, .. }) =
-            (&mut self.plan.probes[position].kind, &kind)
+            (&mut self.plan.probes[position].kind, kind)
         {
             *known = true;
         }
@@ -470,7 +470,7 @@ fn node_facts<'f>(audit: &Audit<'f>, agent: &AgentId) -> Option<&'f NodeFacts> {
     cluster.facts.node_facts_of(&agent.node)
 }
 
-fn names<'n>(nodes: Vec<&'n crate::facts::node::Node>) -> Vec<&'n str> {
+fn names(nodes: Vec<&crate::facts::node::Node>) -> Vec<&str> {
     nodes.into_iter().map(|node| node.name.as_str()).collect()
 }
 

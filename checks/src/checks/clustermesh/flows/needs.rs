@@ -17,14 +17,6 @@ pub(super) const WIREGUARD_PORT: u16 = 51871;
 type Need = Result<Known<String>, NoVerdict>;
 type Targets = Result<Vec<Target>, NoVerdict>;
 
-fn nodes(_: &Audit<'_>, _: &Cluster<'_>) -> Result<Sender, NoVerdict> {
-    Ok(Sender::Nodes)
-}
-
-fn pods(_: &Audit<'_>, _: &Cluster<'_>) -> Result<Sender, NoVerdict> {
-    Ok(Sender::Pods)
-}
-
 /// The family that nodes speak to each other: tunnels and encryption use one.
 fn underlay(cluster: &Cluster<'_>) -> Result<impl Fn(IpAddr) -> bool, NoVerdict> {
     let ipv4 = cluster.cilium()?.underlay()?.value == Family::Ipv4;
@@ -42,7 +34,7 @@ pub(crate) static TUNNEL: Flow = Flow {
     from: "every node",
     to: "every node of the other clusters",
     purpose: "encapsulated pod traffic",
-    sender: nodes,
+    sender: |_, _| Ok(Sender::Nodes),
     reach: Reach::OtherClusters,
     need: |_, cluster| {
         let settings = cluster.cilium()?;
@@ -63,7 +55,7 @@ pub(crate) static WIREGUARD: Flow = Flow {
     from: "every node",
     to: "every node of the other clusters",
     purpose: "encrypted traffic",
-    sender: nodes,
+    sender: |_, _| Ok(Sender::Nodes),
     reach: Reach::OtherClusters,
     need: |_, cluster| on(cluster, "enable-wireguard", "UDP 51871 (WireGuard)", "WireGuard is off"),
     targets: |_, cluster| {
@@ -80,7 +72,7 @@ pub(crate) static ESP: Flow = Flow {
     from: "every node",
     to: "every node of the other clusters",
     purpose: "encrypted traffic, IPsec without UDP around it",
-    sender: nodes,
+    sender: |_, _| Ok(Sender::Nodes),
     reach: Reach::OtherClusters,
     need: |_, cluster| on(cluster, "enable-ipsec", "IP protocol 50 (ESP)", "IPsec is off"),
     targets: |_, cluster| on_nodes(cluster, underlay(cluster)?, &What::Service(Service::IpProtocol(50))),
@@ -91,7 +83,7 @@ pub(crate) static POD_ROUTING: Flow = Flow {
     from: "every pod",
     to: "every pod of the other clusters",
     purpose: "pod traffic that the network itself routes",
-    sender: pods,
+    sender: |_, _| Ok(Sender::Pods),
     reach: Reach::OtherClusters,
     need: |_, cluster| {
         let mode = cluster.cilium()?.routing_mode()?;
@@ -137,7 +129,7 @@ pub(crate) static HEALTH: Flow = Flow {
     from: "every node",
     to: "every node of the other clusters and its health endpoint",
     purpose: "Cilium's health matrix",
-    sender: nodes,
+    sender: |_, _| Ok(Sender::Nodes),
     reach: Reach::OtherClusters,
     need: |_, cluster| {
         let settings = cluster.cilium()?;
@@ -158,7 +150,7 @@ pub(crate) static ICMP: Flow = Flow {
     from: "every node",
     to: "every node of the other clusters and its health endpoint",
     purpose: "Cilium's health matrix, round trip times",
-    sender: nodes,
+    sender: |_, _| Ok(Sender::Nodes),
     reach: Reach::OtherClusters,
     need: |_, cluster| on(cluster, "enable-health-checking", "ICMP echo", "health checking is off"),
     targets: |_, cluster| on_nodes(cluster, families(cluster)?, &What::Service(Service::IcmpEcho)),
@@ -169,7 +161,7 @@ pub(crate) static PATH_MTU: Flow = Flow {
     from: "every node",
     to: "every node of the other clusters",
     purpose: "full-size packets with what encapsulation and encryption add",
-    sender: nodes,
+    sender: |_, _| Ok(Sender::Nodes),
     reach: Reach::OtherClusters,
     need: |_, cluster| {
         Ok(cluster
@@ -194,7 +186,7 @@ pub(crate) static HUBBLE: Flow = Flow {
     from: "Hubble Relay (a pod)",
     to: "every node of the other clusters",
     purpose: "flow visibility across the mesh",
-    sender: pods,
+    sender: |_, _| Ok(Sender::Pods),
     reach: Reach::OtherClusters,
     need: |_, cluster| {
         let settings = cluster.cilium()?;

@@ -16,10 +16,6 @@ const INTRA_CLUSTER_PORT: u16 = 4800;
 /// Who a gateway asks for its public address, in random order; one that answers is enough. Source: Submariner, `pkg/endpoint/public_ip.go`.
 const PUBLIC_ADDRESS_SERVICES: [&str; 3] = ["api.ipify.org", "checkip.amazonaws.com", "ifconfig.me"];
 
-fn gateways(_: &Audit<'_>, _: &Cluster<'_>) -> Result<Sender, NoVerdict> {
-    Ok(Sender::Gateways)
-}
-
 /// What only exists once Submariner runs cannot be proven before.
 fn joined(cluster: &Cluster<'_>) -> Result<(), NoVerdict> {
     match installed(cluster)? {
@@ -96,7 +92,7 @@ pub(crate) static TUNNEL: Flow = Flow {
     from: "the gateways",
     to: "the gateways of the other clusters",
     purpose: "IKE, WireGuard or the VXLAN cable",
-    sender: gateways,
+    sender: |_, _| Ok(Sender::Gateways),
     reach: Reach::OtherClusters,
     need: |audit, cluster| {
         let port = match installed(cluster)? {
@@ -128,7 +124,7 @@ pub(crate) static NAT_DISCOVERY: Flow = Flow {
     from: "the gateways",
     to: "the gateways of the other clusters, private and public address",
     purpose: "NAT discovery",
-    sender: gateways,
+    sender: |_, _| Ok(Sender::Gateways),
     reach: Reach::OtherClusters,
     need: |_, cluster| {
         labelled_or_candidates(cluster)?;
@@ -145,7 +141,7 @@ pub(crate) static ESP: Flow = Flow {
     from: "the gateways",
     to: "the private addresses of the other gateways",
     purpose: "encrypted traffic where no NAT lies between",
-    sender: gateways,
+    sender: |_, _| Ok(Sender::Gateways),
     reach: Reach::OtherClusters,
     need: |audit, cluster| {
         let mesh = Mesh::of(audit);
@@ -192,7 +188,7 @@ pub(crate) static BROKER_API: Flow = Flow {
     from: "gateway pods, the operator and Lighthouse",
     to: "the broker's API server",
     purpose: "exchange of Clusters, Endpoints and ServiceImports",
-    sender: gateways,
+    sender: |_, _| Ok(Sender::Gateways),
     reach: Reach::Places,
     need: |audit, cluster| {
         if let Some(config) = installed(cluster)? {
@@ -217,7 +213,7 @@ pub(crate) static HEALTH_CHECK: Flow = Flow {
     from: "gateways and route agents",
     to: "the health-check address of the other gateways, inside the tunnel",
     purpose: "health checks",
-    sender: gateways,
+    sender: |_, _| Ok(Sender::Gateways),
     reach: Reach::OtherClusters,
     need: |audit, cluster| {
         joined(cluster)?;
@@ -279,7 +275,7 @@ pub(crate) static PUBLIC_IP: Flow = Flow {
     from: "the gateways",
     to: "public address services",
     purpose: "resolution of the public address",
-    sender: gateways,
+    sender: |_, _| Ok(Sender::Gateways),
     reach: Reach::AnyPlace,
     need: |audit, cluster| {
         let mesh = Mesh::of(audit);
@@ -341,7 +337,7 @@ pub(crate) static PATH_MTU: Flow = Flow {
     from: "the gateways",
     to: "the gateways of the other clusters",
     purpose: "full-size packets with what the cable adds",
-    sender: gateways,
+    sender: |_, _| Ok(Sender::Gateways),
     reach: Reach::OtherClusters,
     need: |audit, cluster| {
         Ok(Mesh::of(audit)

@@ -12,6 +12,7 @@ const TCP_HEADERS_BYTES: u16 = 40;
 
 pub(super) static RULE: Rule = Rule { need, remedy };
 
+#[expect(clippy::unnecessary_wraps, reason = "the rule's signature")]
 fn need(_: &Audit<'_>, cluster: &Cluster<'_>, _: bool, link_mtu: u16) -> Result<Need, NoVerdict> {
     Ok(Need {
         bytes: link_mtu,

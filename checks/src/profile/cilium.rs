@@ -10,7 +10,6 @@ pub mod control_plane;
 pub mod keys;
 pub mod mtu;
 pub mod on_nodes;
-pub mod overhead;
 pub mod refused;
 pub mod values;
 pub mod version;

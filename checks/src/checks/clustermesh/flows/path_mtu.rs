@@ -3,7 +3,6 @@
 use crate::check::NoVerdict;
 use crate::checks::path_mtu_verdict::{Need, Rule};
 use crate::fleet::{Audit, Cluster};
-use crate::profile::cilium::overhead::overhead_bytes;
 use crate::profile::cilium::values::{Encryption, RoutingMode};
 use crate::report::Severity;
 
@@ -44,7 +43,8 @@ fn remedy(_: &Audit<'_>, cluster: &Cluster<'_>, ipv6: bool, carries: u16) -> Res
             "IPv6 needs {IPV6_MINIMUM} bytes: raise the MTU of the link that carries {carries}"
         ));
     }
-    let pods = carries.saturating_sub(overhead_bytes(settings)?);
+    let pods = settings.mtu_overhead()?.below(carries.into());
+    let pods = pods.start();
     Ok(format!(
         "set chart value MTU={carries} on {} (pods then get {pods}) and restart its pods",
         cluster.name()

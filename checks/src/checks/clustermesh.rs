@@ -25,6 +25,7 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     identity::identities::CHECKS,
     identity::peers::CHECKS,
     addressing::CHECKS,
+    addressing::agent_addresses::CHECKS,
     addressing::masquerading::CHECKS,
     datapath::CHECKS,
     datapath::state::CHECKS,

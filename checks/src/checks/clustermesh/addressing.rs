@@ -1,6 +1,7 @@
 //! Addresses as far as only ClusterMesh cares: node addresses, address families, routes between nodes. What collides with what is
 //! judged for all products alike, in [`crate::checks::net`].
 
+pub mod agent_addresses;
 pub mod masquerading;
 pub mod pod_space;
 

@@ -171,7 +171,7 @@ declare_check! {
         profiles: [Clustermesh, Submariner],
         since: "0.1.0",
         why: "traffic to these nodes is taken for pod traffic: nodes lose each other",
-        rules: ["clustermesh ADDR-4", "submariner CIDR-04"],
+        rules: ["clustermesh ADDR-4", "submariner CIDR-04", "submariner CNI-14"],
         run: Set(|audit: &Audit<'_>| collisions(audit, "NET102")),
     };
 }

@@ -15,6 +15,7 @@ pub(super) static CHECKS: &[&Check] = &[
     &GATEWAY_PORTS,
     &TUNNEL_PORT_NUMBER,
     &LOAD_BALANCER_PORTS,
+    &LOAD_BALANCER_READY,
 ];
 
 declare_check! {
@@ -287,6 +288,117 @@ fn load_balancer_ports(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
         .nodes(nodes))
 }
 
+declare_check! {
+    /// ## What it checks
+    /// Where a load balancer stands before the gateway, it has an address, passes on both UDP ports, and sends them to the active gateway alone.
+    ///
+    /// ## Why it matters
+    /// The other clusters dial the load balancer. One that the cloud never made, or made without UDP, leaves every connection `connecting`.
+    ///
+    /// ## How it is determined
+    /// Service `submariner-gateway`: `status.loadBalancer.ingress`, its UDP ports, and a selector with `gateway.submariner.io/status: active`; the
+    /// Gateway objects of which one is active. Whether the cloud lets UDP and its health probes through takes a packet.
+    ///
+    /// ## How to fix
+    /// Look at the events of the Service and at the cloud's load balancer (UDP support, health probe, node ports), or turn the load balancer off.
+    ///
+    /// ## References
+    /// Submariner documentation, "OpenShift on GCP with load balancer"; `submariner-operator`, `controllers/submariner/loadbalancer_resources.go`.
+    pub static LOAD_BALANCER_READY = {
+        code: "SM454",
+        slug: "gateway-load-balancer-ready",
+        title: "The load balancer before the gateway is not ready",
+        severity: Fail,
+        profiles: [Submariner],
+        since: "0.1.0",
+        why: "other clusters dial an address that leads to no gateway",
+        rules: ["submariner PORT-14"],
+        run: Cluster(load_balancer_ready),
+    };
+}
+
+fn load_balancer_ready(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
+    const NAME: &str = "submariner-gateway";
+    const STATUS_LABEL: &str = "gateway.submariner.io/status";
+    if !Mesh::of(audit).load_balancer(cluster)?.value {
+        return Err(NoVerdict::does_not_apply("no load balancer stands before the gateway"));
+    }
+    let config = member(cluster)?;
+    let namespace = &config.value.namespace;
+    let tunnel = tunnel_port(cluster)?.map_or(TUNNEL_PORT, |known| known.value);
+    let expected = format!("an address, UDP {tunnel} and {NAT_DISCOVERY_PORT}, and one active gateway behind them");
+    let services = cluster.facts.services.get()?;
+    let Some(service) = services
+        .iter()
+        .find(|service| service.name == NAME && &service.namespace == namespace)
+    else {
+        return Ok(Outcome::broken()
+            .expected(expected)
+            .found(format!("there is no Service {namespace}/{NAME}"))
+            .evidence(Evidence::new(
+                cluster.name(),
+                &"true",
+                &field(config, "spec.loadBalancerEnabled"),
+            ))
+            .remedy("look at the operator's log: it makes the Service, or turn the load balancer off"));
+    };
+    let gateways = cluster.facts.submariner.get()?.gateways.get()?;
+    let active: Vec<&str> = gateways
+        .iter()
+        .filter(|gateway| gateway.ha_status == "active")
+        .map(|gateway| gateway.name.as_str())
+        .collect();
+    let mut flaws = Vec::new();
+    if service.kind != "LoadBalancer" {
+        flaws.push(format!("the Service is a {}", service.kind));
+    } else if service.ingress.is_empty() {
+        flaws.push("the cloud has given it no address".to_owned());
+    }
+    for wanted in [tunnel, NAT_DISCOVERY_PORT] {
+        if !service
+            .ports
+            .iter()
+            .any(|port| port.protocol == "UDP" && port.port == wanted)
+        {
+            flaws.push(format!("UDP {wanted} is not among its ports"));
+        }
+    }
+    if service.selector.get(STATUS_LABEL).map(String::as_str) != Some("active") {
+        flaws.push(format!("its selector does not ask for {STATUS_LABEL}: active"));
+    }
+    match active.as_slice() {
+        [_] => {}
+        [] => flaws.push("no gateway is active".to_owned()),
+        several => flaws.push(format!("{} gateways are active: {}", several.len(), some_of(several))),
+    }
+    let object = format!("Service {namespace}/{NAME}");
+    let outcome = if flaws.is_empty() {
+        Outcome::holds().found(format!("{} leads to {}", some_of(&service.ingress), some_of(&active)))
+    } else {
+        Outcome::broken()
+            .found(flaws.join("; "))
+            .remedy("look at the events of the Service and at the cloud's load balancer (UDP, health probe, node ports), or turn the load balancer off")
+    };
+    Ok(outcome
+        .expected(expected)
+        .evidence(Evidence::new(
+            cluster.name(),
+            &if service.ingress.is_empty() {
+                "no address".to_owned()
+            } else {
+                some_of(&service.ingress)
+            },
+            &Source::read(object, "status.loadBalancer.ingress"),
+        ))
+        .evidence_all(active.iter().map(|name| {
+            Evidence::new(
+                cluster.name(),
+                &"active",
+                &Source::read(format!("Gateway {name}"), "status.haStatus"),
+            )
+        })))
+}
+
 #[cfg(test)]
 mod tests {
     use crate::engine::judge;
@@ -297,7 +409,9 @@ mod tests {
     use crate::intent::Intent;
     use crate::profile::Profile::Submariner;
     use crate::report::{Finding, Verdict};
-    use crate::samples::{findings, flannel, policy, report, submariner, submariner_config_mut, value_mut};
+    use crate::samples::{
+        findings, flannel, policy, report, submariner, submariner_config_mut, submariner_mut, value_mut,
+    };
 
     fn alone(facts: &ClusterFacts, code: &str) -> Finding {
         findings(&report(Submariner, std::slice::from_ref(facts)), code)[0].clone()
@@ -397,5 +511,76 @@ mod tests {
         assert_eq!(verdict(&facts), Verdict::Fail);
         facts.nodes = Fact::unknown(Reason::Forbidden, "list nodes: forbidden");
         assert_eq!(verdict(&facts), Verdict::Unknown);
+    }
+
+    /// A member whose gateway is reached through a load balancer, all in order.
+    fn behind_load_balancer() -> ClusterFacts {
+        let mut member = submariner(&[("east", 1)]).remove(0);
+        submariner_config_mut(&mut member).load_balancer_enabled = Some(true);
+        let port = |number| ServicePort {
+            protocol: "UDP".to_owned(),
+            port: number,
+            ..ServicePort::default()
+        };
+        value_mut(&mut member.services).push(Service {
+            namespace: "submariner-operator".to_owned(),
+            name: "submariner-gateway".to_owned(),
+            kind: "LoadBalancer".to_owned(),
+            ports: vec![port(4500), port(4490)],
+            ingress: vec!["203.0.113.9".to_owned()],
+            selector: [("gateway.submariner.io/status".to_owned(), "active".to_owned())].into(),
+            ..Service::default()
+        });
+        member
+    }
+
+    fn gateway_service(facts: &mut ClusterFacts) -> &mut Service {
+        let mut services = value_mut(&mut facts.services).iter_mut();
+        services.find(|service| service.name == "submariner-gateway").unwrap()
+    }
+
+    #[test]
+    fn a_load_balancer_leads_to_the_active_gateway() {
+        let ready = alone(&behind_load_balancer(), "SM454");
+        assert_eq!(
+            (ready.verdict, ready.found.as_str()),
+            (Verdict::Pass, "203.0.113.9 leads to east-n2")
+        );
+        let off = submariner(&[("east", 1)]).remove(0);
+        assert_eq!(alone(&off, "SM454").verdict, Verdict::Skip);
+        let mut unread = behind_load_balancer();
+        unread.services = Fact::unknown(Reason::Forbidden, "list services: forbidden");
+        assert_eq!(alone(&unread, "SM454").verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn each_flaw_of_a_load_balancer_is_told() {
+        let told = |change: fn(&mut ClusterFacts)| {
+            let mut facts = behind_load_balancer();
+            change(&mut facts);
+            let finding = alone(&facts, "SM454");
+            assert_eq!(finding.verdict, Verdict::Fail, "{}", finding.found);
+            finding.found
+        };
+        assert_eq!(
+            told(|facts| value_mut(&mut facts.services).retain(|service| service.name != "submariner-gateway")),
+            "there is no Service submariner-operator/submariner-gateway"
+        );
+        assert_eq!(
+            told(|facts| gateway_service(facts).ingress.clear()),
+            "the cloud has given it no address"
+        );
+        assert_eq!(
+            told(|facts| gateway_service(facts).ports.truncate(1)),
+            "UDP 4490 is not among its ports"
+        );
+        assert_eq!(
+            told(|facts| gateway_service(facts).selector.clear()),
+            "its selector does not ask for gateway.submariner.io/status: active"
+        );
+        assert_eq!(
+            told(|facts| value_mut(&mut submariner_mut(facts).gateways)[0].ha_status = "passive".to_owned()),
+            "no gateway is active"
+        );
     }
 }

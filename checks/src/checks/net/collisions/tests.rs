@@ -2,6 +2,7 @@
 
 use crate::cidr::Cidr;
 use crate::engine::judge;
+use crate::facts::cni::{Plugin, PluginKind};
 use crate::facts::provenance::{Fact, Reason, Source};
 use crate::facts::{AddressPool, ClusterFacts, RangeKind};
 use crate::intent::{ExternalNetwork, Intent};
@@ -316,4 +317,25 @@ fn five_hundred_clusters_with_one_pool_are_one_finding() {
     let report = report(Clustermesh, &clusters);
     assert_eq!(broken(&report, "NET101").len(), 1);
     assert_eq!(broken(&report, "NET101")[0].subject.clusters.len(), 500);
+}
+
+#[test]
+fn s_1106_azure_nodes_among_their_pods_warn() {
+    let azure = |addresses: &str| {
+        let mut east = cluster("east", 1);
+        value_mut(&mut east.cni.plugins).push(Plugin {
+            kind: PluginKind::AzureCni,
+            source: Source::read("DaemonSet kube-system/azure-cns", ""),
+            version: String::new(),
+            running: true,
+        });
+        value_mut(&mut east.pods).addresses = vec![cidr(addresses)];
+        collisions(&report(Submariner, &[east]))
+            .into_iter()
+            .map(|(code, verdict)| (code.to_owned(), verdict))
+            .collect::<Vec<_>>()
+    };
+    // The nodes are 172.31.1.11 and .12.
+    assert_eq!(azure("172.31.1.8/29"), [("NET102".to_owned(), Verdict::Warn)]);
+    assert_eq!(azure("172.31.1.64/29"), []);
 }

@@ -6,4 +6,5 @@
 pub mod api_server;
 pub mod fixtures;
 pub mod kubeconfig;
+pub mod lab;
 pub mod large_cluster;

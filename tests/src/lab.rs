@@ -1,0 +1,320 @@
+//! A network lab of namespaces alone: sites, nodes, a WAN router that can do to packets whatever real networks do, and faults in one line.
+//!
+//! ```no_run
+//! use prejoin_tests::lab::{Lab, fault};
+//! # fn main() -> anyhow::Result<()> {
+//! let Some(lab) = Lab::new().site("east", 3).site("west", 3).up()? else { return Ok(()) };
+//! lab.fault(fault::drop(fault::udp(8472).from("east").to("west-n2")))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A lab is a process of its own (the binary `prejoin-lab`): it makes the namespaces, as root or in a user namespace of its own, and ends with
+//! the test, however that ends. Nothing needs to be installed: links and routes are made over netlink, and the router is a program that
+//! counts every packet ([`RunningLab::traffic`]). See `docs/lab.md`.
+
+mod enter;
+pub mod fault;
+mod firewall;
+mod host;
+mod namespace;
+mod node_fault;
+mod orders;
+mod router;
+mod stranger;
+mod sys;
+mod topology;
+mod traffic;
+mod trial;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+
+use anyhow::{Context as _, bail};
+
+pub use self::enter::{Room, become_program};
+pub use self::host::serve;
+pub use self::topology::{MTU, Node, Site, Topology};
+pub use self::traffic::{Seen, Traffic};
+pub use self::trial::{Outcome, Trial, What};
+
+use self::fault::Fault;
+use self::orders::{Answer, Doors, Order};
+
+/// With this variable set, a lab that cannot be made is a failure and not a reason to skip.
+pub const REQUIRE: &str = "PREJOIN_REQUIRE_LAB";
+
+/// A lab that is yet to be made.
+#[derive(Debug, Clone)]
+pub struct Lab {
+    topology: Topology,
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Lab {
+    /// No sites yet, links of 1,500 bytes, both IP families.
+    pub fn new() -> Self {
+        Self {
+            topology: Topology {
+                sites: Vec::new(),
+                wan_mtu: MTU,
+                ipv6: true,
+            },
+        }
+    }
+
+    /// Adds a site of this many nodes, `NAME-n1` and so on, half of them in the zone `NAME-a`, half in `NAME-b`.
+    #[must_use]
+    pub fn site(mut self, name: &str, nodes: u8) -> Self {
+        self.topology.add_site(name, nodes);
+        self
+    }
+
+    /// Nodes have no IPv6 addresses. Say so before naming sites.
+    #[must_use]
+    pub fn ipv4_only(mut self) -> Self {
+        self.topology.ipv6 = false;
+        self
+    }
+
+    /// The largest packet that crosses between sites, in bytes.
+    #[must_use]
+    pub fn wan_mtu(mut self, bytes: u32) -> Self {
+        self.topology.wan_mtu = bytes;
+        self
+    }
+
+    /// The MTU of all links of a node, site or zone, in bytes.
+    ///
+    /// # Panics
+    /// If the lab has nothing of this name.
+    #[must_use]
+    pub fn mtu(mut self, name: &str, bytes: u32) -> Self {
+        let chosen = self.topology.select(name).expect("the lab has something of this name");
+        let nodes = self.topology.sites.iter_mut().flat_map(|site| &mut site.nodes);
+        for (node, _) in nodes.zip(chosen).filter(|(_, chosen)| *chosen) {
+            node.mtu = bytes;
+        }
+        self
+    }
+
+    /// Makes it. Where that is not possible at all (no root and no user namespaces), says so loudly and gives none,
+    /// unless [`REQUIRE`] is set.
+    ///
+    /// # Errors
+    /// When a lab can be made here but this one was not.
+    pub fn up(self) -> anyhow::Result<Option<RunningLab>> {
+        let program = program()?;
+        let mut child = Command::new(&program)
+            .arg("serve")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let pipes = child
+            .stdin
+            .take()
+            .zip(child.stdout.take())
+            .context("pipes were asked for")?;
+        let lab = RunningLab {
+            child,
+            talk: Mutex::new((Some(pipes.0), BufReader::new(pipes.1))),
+            doors: Doors {
+                user: None,
+                nodes: BTreeMap::new(),
+            },
+            topology: self.topology,
+            program,
+        };
+        lab.raise()
+    }
+}
+
+/// The lab's binary: beside the test's own, where Cargo puts it.
+fn program() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own.parent().context("a program is in a folder")?;
+    let folder = if folder.ends_with("deps") {
+        folder.parent().unwrap_or(folder)
+    } else {
+        folder
+    };
+    Ok(folder.join("prejoin-lab"))
+}
+
+/// A lab at work; it is gone when this is dropped.
+#[derive(Debug)]
+pub struct RunningLab {
+    child: Child,
+    talk: Mutex<(Option<ChildStdin>, BufReader<ChildStdout>)>,
+    doors: Doors,
+    topology: Topology,
+    program: PathBuf,
+}
+
+/// A fault that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FaultId(u64);
+
+impl RunningLab {
+    fn raise(mut self) -> anyhow::Result<Option<Self>> {
+        match self.ask(&Order::Up(self.topology.clone())) {
+            Ok(Answer::Up(doors)) => {
+                self.doors = doors;
+                Ok(Some(self))
+            }
+            Ok(_) => bail!("the lab answered something else"),
+            // The lab ended: it says itself why, on standard error. All else is a lab that could be made and was not.
+            Err(error) if error.is::<Ended>() && std::env::var_os(REQUIRE).is_none() => {
+                eprintln!("SKIPPED: no network lab can be made here; set {REQUIRE}=1 to make that a failure");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn ask(&self, order: &Order) -> anyhow::Result<Answer> {
+        let mut talk = self.talk.lock().expect("who holds it does not panic");
+        let (Some(to), from) = &mut *talk else {
+            bail!("the lab is gone")
+        };
+        let mut line = serde_json::to_vec(order)?;
+        line.push(b'\n');
+        // A lab that is gone shows in its missing answer.
+        let _ = to.write_all(&line);
+        let mut answer = String::new();
+        if from.read_line(&mut answer)? == 0 {
+            return Err(Ended.into());
+        }
+        match serde_json::from_str(&answer)? {
+            Answer::Failed(why) => bail!("{why}"),
+            answer => Ok(answer),
+        }
+    }
+
+    /// What the lab consists of.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Makes a fault.
+    ///
+    /// # Errors
+    /// When the lab has nothing of a name in it, or the kernel refuses.
+    pub fn fault(&self, fault: Fault) -> anyhow::Result<FaultId> {
+        match self.ask(&Order::Fault(fault))? {
+            Answer::Fault(id) => Ok(FaultId(id)),
+            _ => bail!("the lab answered something else"),
+        }
+    }
+
+    /// Undoes a fault.
+    ///
+    /// # Errors
+    /// When it was undone already, or the kernel refuses.
+    pub fn heal(&self, FaultId(id): FaultId) -> anyhow::Result<()> {
+        self.ask(&Order::Heal(id)).map(|_| ())
+    }
+
+    /// What was on the wire since this was last asked.
+    ///
+    /// # Errors
+    /// When the lab is gone.
+    pub fn traffic(&self) -> anyhow::Result<Traffic> {
+        match self.ask(&Order::Traffic)? {
+            Answer::Traffic(traffic) => Ok(traffic),
+            _ => bail!("the lab answered something else"),
+        }
+    }
+
+    /// Sends something from node to node by plain sockets over IPv4.
+    ///
+    /// # Errors
+    /// When the lab has no such node.
+    pub fn send(&self, from: &str, to: &str, what: What) -> anyhow::Result<Outcome> {
+        self.try_out(Trial {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            ipv6: false,
+            what,
+        })
+    }
+
+    /// Sends something from node to node by plain sockets over IPv6.
+    ///
+    /// # Errors
+    /// When the lab has no such node or no IPv6.
+    pub fn send6(&self, from: &str, to: &str, what: What) -> anyhow::Result<Outcome> {
+        self.try_out(Trial {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            ipv6: true,
+            what,
+        })
+    }
+
+    fn try_out(&self, trial: Trial) -> anyhow::Result<Outcome> {
+        match self.ask(&Order::Try(trial))? {
+            Answer::Tried(outcome) => Ok(outcome),
+            _ => bail!("the lab answered something else"),
+        }
+    }
+
+    /// The command that starts a program inside a node, from anywhere on this machine.
+    ///
+    /// # Errors
+    /// When the lab has no such node.
+    pub fn command(&self, node: &str, program: &[&str]) -> anyhow::Result<Vec<String>> {
+        let net = self
+            .doors
+            .nodes
+            .get(node)
+            .with_context(|| format!("the lab has no node {node}"))?;
+        let mut command = vec![
+            path_text(&self.program)?,
+            "enter".to_owned(),
+            "--net".to_owned(),
+            net.clone(),
+        ];
+        if let Some(user) = &self.doors.user {
+            command.extend(["--user".to_owned(), user.clone()]);
+        }
+        command.extend(["--host-name", node, "--"].map(str::to_owned));
+        command.extend(program.iter().map(|&word| word.to_owned()));
+        Ok(command)
+    }
+}
+
+impl Drop for RunningLab {
+    fn drop(&mut self) {
+        if let Ok(mut talk) = self.talk.lock() {
+            talk.0 = None;
+        }
+        // It ends by itself when nobody can write to it any more.
+        let _ = self.child.wait();
+    }
+}
+
+fn path_text(path: &Path) -> anyhow::Result<String> {
+    Ok(path.to_str().context("the path is not UTF-8")?.to_owned())
+}
+
+/// The lab's process ended without an answer.
+#[derive(Debug)]
+struct Ended;
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the lab ended without an answer")
+    }
+}
+
+impl std::error::Error for Ended {}

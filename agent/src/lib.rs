@@ -2,8 +2,12 @@
 //!
 //! Two binaries are made of it. The node agent is built without feature `cluster` and has no Kubernetes client inside.
 
+pub mod arguments;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod node;
+pub mod program;
 pub mod protocol;
+pub mod session;
 mod sys;
+pub mod wait;

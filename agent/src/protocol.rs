@@ -14,6 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub mod line;
+#[cfg(test)]
+mod tests;
 
 /// The version of the protocol that this library speaks; it understands the one before as well.
 ///

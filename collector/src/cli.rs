@@ -279,6 +279,10 @@ pub enum SchemaOf {
     Facts,
     /// `prejoin.yaml`.
     Config,
+    /// A line to an agent.
+    ProtocolRequest,
+    /// A line from an agent.
+    ProtocolAnswer,
 }
 
 fn profiles() -> impl TypedValueParser<Value = Profile> {

@@ -56,5 +56,7 @@ pub fn schema(document: SchemaOf) -> schemars::Schema {
         SchemaOf::Report => schemars::schema_for!(prejoin_checks::report::Report),
         SchemaOf::Facts => schemars::schema_for!(prejoin_checks::facts::ClusterFacts),
         SchemaOf::Config => schemars::schema_for!(config::Config),
+        SchemaOf::ProtocolRequest => schemars::schema_for!(prejoin_agent::protocol::Request),
+        SchemaOf::ProtocolAnswer => schemars::schema_for!(prejoin_agent::protocol::Reply),
     }
 }

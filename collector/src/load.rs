@@ -191,7 +191,8 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<String, LoadError> {
     })
 }
 
-fn parse(path: &Path, text: &str) -> Result<Document, LoadError> {
+/// Facts or a report from their text; errors name them by the path.
+pub fn parse(path: &Path, text: &str) -> Result<Document, LoadError> {
     let text = text.trim_start_matches('\u{feff}');
     if text.trim().is_empty() {
         return Err(at_file(path, "is empty"));

@@ -1,0 +1,279 @@
+//! What both agents take from their command line and environment.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+use prejoin_checks::cidr::{Cidr, CidrError};
+
+use crate::protocol::{OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION};
+use crate::session::allow::{Allow, OwnersWord, PortRange, PortRangeError};
+
+/// What an agent is told to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Idle as a container's main process.
+    Wait,
+    /// Speak the protocol on stdin and stdout.
+    Session(Settings),
+    /// Say how to use it.
+    Help,
+    /// Say the version.
+    Version,
+}
+
+/// How a session is to be held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// What the owner allows.
+    pub allow: Allow,
+    /// The node's name, if the owner names it.
+    pub node_name: Option<String>,
+    /// The highest protocol version to speak.
+    pub highest_version: u32,
+}
+
+/// What is wrong with the arguments or the environment.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgumentError {
+    /// No verb.
+    #[error("say `wait` or `session`")]
+    NoVerb,
+    /// Another verb.
+    #[error("`{0}` is neither `wait` nor `session`")]
+    UnknownVerb(String),
+    /// An option that is not known, has no value, or a value too many.
+    #[error(transparent)]
+    Option(#[from] lexopt::Error),
+    /// A target that is no block of addresses.
+    #[error(transparent)]
+    Target(#[from] CidrError),
+    /// A port that is none.
+    #[error(transparent)]
+    Port(#[from] PortRangeError),
+    /// A number that is none, or is outside its range.
+    #[error("{name}: `{value}` is not a number from {least} to {most}")]
+    Number {
+        /// The option or variable.
+        name: String,
+        /// What it was given.
+        value: String,
+        /// The least.
+        least: u32,
+        /// The most.
+        most: u32,
+    },
+    /// A variable that holds no text.
+    #[error("{0} is not UTF-8")]
+    NotUtf8(&'static str),
+}
+
+/// How to use an agent.
+pub const HELP: &str = "\
+wait      idle as a container's main process; sessions are started beside it, by exec
+session   speak prejoin's protocol on stdin and stdout, log to stderr, end with the stream
+
+Options of `session`: what the agent does at most, whatever it is asked
+  --allow-target CIDR    send only there; may be repeated. Default: every single host but the own; the own host
+                         must be named (127.0.0.0/8)
+  --allow-port PORT      send to and listen on these ports only: 8472 or 4240-4500; may be repeated. Default: all
+  --max-rate NUMBER      packets a second; default 100000
+  --max-deadline SECONDS end a session after this time; default 3600
+  --node-name NAME       the node's name; default: the host's
+  --highest-version N    speak this version of the protocol at most
+
+The environment says the same for all sessions, lists separated by commas: PREJOIN_ALLOW_TARGET, PREJOIN_ALLOW_PORT,
+PREJOIN_MAX_RATE, PREJOIN_MAX_DEADLINE, PREJOIN_NODE_NAME. Where both speak, what both allow is allowed, and
+the environment's name counts.
+";
+
+/// Reads arguments (without the program's name) and environment.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl Fn(&'static str) -> Option<OsString>,
+) -> Result<Command, ArgumentError> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let verb = match parser.next()? {
+        Some(Value(verb)) => verb,
+        Some(Short('h') | Long("help")) => return Ok(Command::Help),
+        Some(Short('V') | Long("version")) => return Ok(Command::Version),
+        Some(other) => return Err(other.unexpected().into()),
+        None => return Err(ArgumentError::NoVerb),
+    };
+    match verb.to_str() {
+        Some("wait") => match parser.next()? {
+            None => Ok(Command::Wait),
+            Some(other) => Err(other.unexpected().into()),
+        },
+        Some("session") => session(&mut parser, environment),
+        _ => Err(ArgumentError::UnknownVerb(verb.to_string_lossy().into_owned())),
+    }
+}
+
+fn session(
+    parser: &mut lexopt::Parser,
+    environment: impl Fn(&'static str) -> Option<OsString>,
+) -> Result<Command, ArgumentError> {
+    let variable = |name: &'static str| {
+        let value = environment(name).filter(|value| !value.is_empty());
+        value
+            .map(OsString::into_string)
+            .transpose()
+            .map_err(|_| ArgumentError::NotUtf8(name))
+    };
+    let mut fixed = OwnersWord::default();
+    for target in list(variable("PREJOIN_ALLOW_TARGET")?.as_deref()) {
+        fixed.targets.push(cidr(target)?);
+    }
+    for port in list(variable("PREJOIN_ALLOW_PORT")?.as_deref()) {
+        fixed.ports.push(port.parse()?);
+    }
+    if let Some(value) = variable("PREJOIN_MAX_RATE")? {
+        fixed.rate = Some(rate("PREJOIN_MAX_RATE", &value)?);
+    }
+    if let Some(value) = variable("PREJOIN_MAX_DEADLINE")? {
+        fixed.deadline = Some(deadline("PREJOIN_MAX_DEADLINE", &value)?);
+    }
+    let fixed_name = variable("PREJOIN_NODE_NAME")?;
+
+    let mut given = OwnersWord::default();
+    let mut given_name = None;
+    let mut highest_version = PROTOCOL_VERSION;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("allow-target") => given.targets.push(cidr(&parser.value()?.string()?)?),
+            Long("allow-port") => given.ports.push(parser.value()?.string()?.parse::<PortRange>()?),
+            Long("max-rate") => given.rate = Some(rate("--max-rate", &parser.value()?.string()?)?),
+            Long("max-deadline") => given.deadline = Some(deadline("--max-deadline", &parser.value()?.string()?)?),
+            Long("node-name") => given_name = Some(parser.value()?.string()?),
+            Long("highest-version") => {
+                let value = parser.value()?.string()?;
+                highest_version = number("--highest-version", &value, OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION)?;
+            }
+            Short('h') | Long("help") => return Ok(Command::Help),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Command::Session(Settings {
+        allow: Allow::all_of([fixed, given]),
+        node_name: fixed_name.or(given_name),
+        highest_version,
+    }))
+}
+
+fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
+    text.unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+}
+
+fn cidr(text: &str) -> Result<Cidr, CidrError> {
+    Ok(Cidr::parse_noting_host_bits(text)?.0)
+}
+
+fn rate(name: &str, value: &str) -> Result<u32, ArgumentError> {
+    number(name, value, 1, u32::MAX)
+}
+
+fn deadline(name: &str, value: &str) -> Result<Duration, ArgumentError> {
+    /// A week: a session that outlives it was forgotten.
+    const MOST_SECONDS: u32 = 7 * 24 * 3_600;
+    number(name, value, 1, MOST_SECONDS).map(|seconds| Duration::from_secs(seconds.into()))
+}
+
+fn number(name: &str, value: &str, least: u32, most: u32) -> Result<u32, ArgumentError> {
+    let number = value.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| ArgumentError::Number {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        least,
+        most,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_with(arguments: &str, environment: &[(&str, &str)]) -> Result<Command, String> {
+        let arguments = arguments.split_whitespace().map(OsString::from);
+        let variable = |name: &'static str| {
+            let found = environment.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        parse(arguments, variable).map_err(|error| error.to_string())
+    }
+
+    fn settings(arguments: &str, environment: &[(&str, &str)]) -> Settings {
+        match parse_with(arguments, environment).unwrap() {
+            Command::Session(settings) => settings,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_verbs() {
+        assert_eq!(parse_with("wait", &[]), Ok(Command::Wait));
+        assert_eq!(parse_with("--version", &[]), Ok(Command::Version));
+        assert_eq!(parse_with("session --help", &[]), Ok(Command::Help));
+        assert_eq!(parse_with("", &[]), Err("say `wait` or `session`".to_owned()));
+        assert_eq!(
+            parse_with("serve", &[]),
+            Err("`serve` is neither `wait` nor `session`".to_owned())
+        );
+        assert!(parse_with("wait session", &[]).is_err());
+    }
+
+    #[test]
+    fn options_say_what_is_allowed() {
+        let settings = settings(
+            "session --allow-target 10.0.0.0/8 --allow-target=fd00::/8 --allow-port 4240-4500 --max-rate 50 --max-deadline 9 --node-name n1",
+            &[],
+        );
+        let target = |address: &str| settings.allow.target(address.parse().unwrap()).is_ok();
+        assert!(target("10.1.1.1") && target("fd00::1") && !target("192.0.2.1"));
+        assert!(settings.allow.port(4500).is_ok() && settings.allow.port(4501).is_err());
+        assert_eq!(settings.allow.limits().rate, 50);
+        assert_eq!(settings.allow.limits().deadline_seconds, 9);
+        assert_eq!(settings.node_name.as_deref(), Some("n1"));
+    }
+
+    #[test]
+    fn arguments_cannot_widen_what_the_environment_allows() {
+        let settings = settings(
+            "session --allow-target 0.0.0.0/0 --max-rate 1000",
+            &[
+                ("PREJOIN_ALLOW_TARGET", "10.0.0.0/8, 192.0.2.0/24"),
+                ("PREJOIN_MAX_RATE", "10"),
+                ("PREJOIN_ALLOW_PORT", ""),
+            ],
+        );
+        assert!(settings.allow.target("192.0.2.9".parse().unwrap()).is_ok());
+        assert!(settings.allow.target("198.51.100.1".parse().unwrap()).is_err());
+        assert_eq!(settings.allow.limits().rate, 10);
+        assert!(settings.allow.port(1).is_ok());
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        let error = |arguments: &str| parse_with(arguments, &[]).unwrap_err();
+        assert_eq!(
+            error("session --max-rate 0"),
+            "--max-rate: `0` is not a number from 1 to 4294967295"
+        );
+        assert_eq!(
+            error("session --highest-version 9"),
+            "--highest-version: `9` is not a number from 1 to 2"
+        );
+        assert!(error("session --allow-target nowhere").contains("nowhere"));
+        assert!(error("session --allow-port x").contains("`x` is no port"));
+        assert!(error("session --allow-port").contains("--allow-port"));
+        assert!(error("session --allow-all").contains("--allow-all"));
+        assert!(
+            parse_with("session", &[("PREJOIN_MAX_DEADLINE", "soon")])
+                .unwrap_err()
+                .starts_with("PREJOIN_MAX_DEADLINE")
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! What both binaries are: an agent's verbs on the command line.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::arguments::{self, Command, Settings};
+use crate::protocol::Role;
+use crate::session::{self, Agent, Ended, ReadCluster};
+use crate::wait;
+
+/// The session ended otherwise than by `close`.
+const CUT_SHORT: u8 = 1;
+/// The arguments or the environment make no sense.
+const USAGE: u8 = 2;
+/// Beyond the longest session, the kernel ends a process that does not end itself.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// Runs an agent of this role. `cluster` reads its cluster's API, for the cluster role.
+pub fn main(name: &str, role: Role, cluster: Option<ReadCluster>) -> ExitCode {
+    match arguments::parse(std::env::args_os().skip(1), std::env::var_os) {
+        Ok(Command::Wait) => match wait::wait() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(name, CUT_SHORT, &error),
+        },
+        Ok(Command::Session(settings)) => match session(settings, role, cluster) {
+            Ok(Ended::Closed) => ExitCode::SUCCESS,
+            Ok(ended) => fail(name, CUT_SHORT, &ended),
+            Err(error) => fail(name, CUT_SHORT, &error),
+        },
+        Ok(Command::Help) => say(&format!(
+            "{name}: reads this node and probes from it, for `prejoin`\n\n{}",
+            arguments::HELP
+        )),
+        Ok(Command::Version) => say(&format!("{name} {}\n", env!("CARGO_PKG_VERSION"))),
+        Err(error) => fail(name, USAGE, &error),
+    }
+}
+
+fn session(settings: Settings, role: Role, cluster: Option<ReadCluster>) -> Result<Ended, session::SessionError> {
+    let node = settings
+        .node_name
+        .or_else(|| nix::unistd::gethostname().ok()?.into_string().ok());
+    let agent = Agent {
+        role,
+        node: node.unwrap_or_default(),
+        allow: settings.allow,
+        highest_version: settings.highest_version,
+        cluster,
+    };
+    // Whatever hangs: this does not.
+    let longest = u64::from(agent.allow.limits().deadline_seconds) + GRACE.as_secs();
+    nix::unistd::alarm::set(u32::try_from(longest).unwrap_or(u32::MAX));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let (mut terminate, mut interrupt, mut hang_up) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        );
+        let stop = async {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+                _ = hang_up.recv() => "SIGHUP",
+            }
+        };
+        session::run(&agent, tokio::io::stdin(), tokio::io::stdout(), stop).await
+    });
+    // A thread may still sit in a read of stdin, or in a name's resolution: neither is waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+fn say(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(CUT_SHORT),
+    }
+}
+
+fn fail(name: &str, code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    // Nothing is left to be done if stderr is gone as well.
+    let _ = writeln!(io::stderr(), "{name}: {error}");
+    ExitCode::from(code)
+}

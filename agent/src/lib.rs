@@ -5,7 +5,11 @@
 pub mod arguments;
 #[cfg(feature = "cluster")]
 pub mod cluster;
+pub mod datagram;
+pub mod listen;
 pub mod node;
+pub mod nonce;
+pub mod probe;
 pub mod program;
 pub mod protocol;
 pub mod session;

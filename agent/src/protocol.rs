@@ -265,6 +265,9 @@ pub struct ListenerState {
     pub id: u32,
     /// How it listens, or why it does not.
     pub state: Result<Listening, Unknown>,
+    /// Whether arriving packets are captured as well, beside the socket or in its stead: what a capture did not see did not arrive.
+    #[serde(default)]
+    pub captures: bool,
     /// What holds the port, where something does and the agent may see it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub held_by: String,

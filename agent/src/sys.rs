@@ -5,8 +5,65 @@
 )]
 
 use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc;
+use socket2::Socket;
+use tokio::io::unix::AsyncFd;
+
+/// How often a TCP connection request is repeated before the kernel gives up.
+pub(crate) fn limit_connection_requests(socket: BorrowedFd<'_>, repetitions: u8) -> io::Result<()> {
+    set_int(socket, libc::IPPROTO_TCP, libc::TCP_SYNCNT, i32::from(repetitions))
+}
+
+/// Asks for a receive buffer of this size: beyond the system's limit where the process may, up to it otherwise.
+pub(crate) fn enlarge_receive_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
+    set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
+        .or_else(|_| set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
+}
+
+/// Binds a packet socket to all interfaces and this protocol, as [`libc::ETH_P_ALL`]; until then it receives nothing.
+pub(crate) fn bind_packet_socket(socket: BorrowedFd<'_>, protocol: u16) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: u16::try_from(libc::AF_PACKET).expect("address families are small"),
+        sll_protocol: protocol.to_be(),
+        sll_ifindex: 0,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).expect("socket addresses are small");
+    // SAFETY: the pointer is to a `sockaddr_ll` that lives until the call returns, and the length is its own.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) })
+}
+
+/// Hands a socket to the runtime, to wait for what arrives.
+pub(crate) fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: `Socket` owns an open descriptor, always shows that one, and is itself owned by the result.
+    unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)
+}
+
+/// Packets that a packet socket has dropped for want of room since this was last asked.
+pub(crate) fn dropped_packets(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut statistics = libc::tpacket_stats {
+        tp_packets: 0,
+        tp_drops: 0,
+    };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tpacket_stats>()).expect("statistics are small");
+    // SAFETY: the pointers are to a `tpacket_stats` and its length, which live until the call returns; the kernel writes no more than that.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut statistics).cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(statistics.tp_drops)
+}
 
 /// What adjtimex(2) tells of the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,4 +89,18 @@ pub(crate) fn clock_state() -> io::Result<ClockState> {
         max_error_micros: u64::try_from(state.maxerror).unwrap_or_default(),
         estimated_error_micros: u64::try_from(state.esterror).unwrap_or_default(),
     })
+}
+
+fn set_int(socket: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<i32>()).expect("integers are small");
+    // SAFETY: the pointer is to an `i32` that lives until the call returns, and the length is its own.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) })
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -1,6 +1,7 @@
 //! [`Plan`]: the flows of the profiles made concrete for these clusters: who listens, who probes whom, how often, at what cost.
 
 pub mod choice;
+pub mod cost;
 pub mod make;
 
 use std::net::IpAddr;

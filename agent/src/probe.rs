@@ -1,0 +1,212 @@
+//! Sends what the plan lists, and nothing else, and says what became of it.
+//!
+//! All probes of a run are under way at once; [`pace`] decides when each packet may leave. What stays silent is tried again from other source
+//! ports a third of a timeout later, so that a run takes the slowest round trip, or one timeout and two thirds, and what the caps cost.
+
+pub mod outcome;
+pub mod pace;
+mod tally;
+mod tcp;
+mod udp;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use prejoin_checks::facts::kernel::ResolvedName;
+use prejoin_checks::facts::provenance::{Reason, Unknown};
+use prejoin_checks::observation::Sent;
+use prejoin_checks::plan::{Pace, ProbeKind};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::pace::Pacers;
+use crate::nonce::Seal;
+use crate::protocol::ProbeOrder;
+
+/// Descriptors that are left to everything but connections.
+const OTHER_DESCRIPTORS: u64 = 128;
+/// Connections that are open at once at most.
+const MOST_CONNECTIONS: u64 = 4_096;
+
+/// How long the node's resolver may take: it tries its servers one after the other.
+const RESOLVER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What all probes of a session share.
+#[derive(Debug)]
+pub struct ProbeContext {
+    seal: Seal,
+    pace: Pace,
+    pacers: Pacers,
+    /// Connections that may be open at once.
+    connections: Semaphore,
+    packets: AtomicU64,
+    begun: Instant,
+}
+
+impl ProbeContext {
+    /// For the audit of this seal, at this pace.
+    pub fn new(seal: Seal, pace: Pace) -> Self {
+        Self {
+            seal,
+            pace,
+            pacers: Pacers::new(pace.rate, pace.target_rate),
+            connections: Semaphore::new(connections()),
+            packets: AtomicU64::new(0),
+            begun: Instant::now(),
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.pace.timeout_millis.into())
+    }
+
+    /// After so long a silence the next try begins, while answers to the one before are still waited for.
+    fn stagger(&self) -> Duration {
+        self.timeout() / prejoin_checks::plan::cost::TRIES
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn count(&self, packets: u64) {
+        self.packets.fetch_add(packets, Ordering::Relaxed);
+    }
+}
+
+/// How many connections may be open at once; asks for as many descriptors as the process may have.
+fn connections() -> usize {
+    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1_024, |(now, most)| {
+        // Refused or not: what counts is what holds afterwards.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+        getrlimit(Resource::RLIMIT_NOFILE).map_or(now, |(now, _)| now)
+    });
+    usize::try_from(
+        descriptors
+            .saturating_sub(OTHER_DESCRIPTORS)
+            .clamp(16, MOST_CONNECTIONS),
+    )
+    .unwrap_or(16)
+}
+
+/// Sends all of these probes and gives each one's result as it is finished; how many packets were sent.
+///
+/// Everything is closed when the returned future is finished or dropped. A dropped receiver of results ends nothing early.
+pub async fn run(
+    orders: Vec<ProbeOrder>,
+    context: &Arc<ProbeContext>,
+    results: mpsc::Sender<(u32, Result<Sent, Unknown>)>,
+) -> u64 {
+    let before = context.packets.load(Ordering::Relaxed);
+    let tools = Arc::new(Tools {
+        context: Arc::clone(context),
+        udp: udp::Sources::new(Arc::clone(context)),
+    });
+    let mut running = JoinSet::new();
+    for order in orders {
+        let (tools, results) = (Arc::clone(&tools), results.clone());
+        running.spawn(async move {
+            let id = order.id;
+            let result = probe(&tools, order).await;
+            // Nobody listens any more: the session is ending.
+            let _ = results.send((id, result)).await;
+        });
+    }
+    while running.join_next().await.is_some() {}
+    context.packets.load(Ordering::Relaxed) - before
+}
+
+/// What the probes of one run share.
+struct Tools {
+    context: Arc<ProbeContext>,
+    udp: udp::Sources,
+}
+
+async fn probe(tools: &Tools, order: ProbeOrder) -> Result<Sent, Unknown> {
+    let context = &tools.context;
+    match order.kind {
+        ProbeKind::Tcp { port, .. } => {
+            let target = SocketAddr::new(target(&order).await?, port);
+            tcp::probe(context, order.id, target, order.listening).await
+        }
+        ProbeKind::Udp { port } => {
+            let target = SocketAddr::new(target(&order).await?, port);
+            udp::probe(&tools.udp, order.id, target, order.listening).await
+        }
+        ProbeKind::Resolve { names } => Ok(resolve_all(names).await),
+        _ => Err(Unknown::new(
+            Reason::NotAsked,
+            "this agent does not know this kind of probe",
+        )),
+    }
+}
+
+/// The address that an order names, or the first that its name resolves to.
+async fn target(order: &ProbeOrder) -> Result<IpAddr, Unknown> {
+    if let Some(address) = order.address {
+        return Ok(address);
+    }
+    if order.host.is_empty() {
+        return Err(Unknown::not_found("the probe names neither an address nor a name"));
+    }
+    let addresses = resolve(&order.host).await?;
+    addresses
+        .first()
+        .copied()
+        .ok_or_else(|| Unknown::not_found(format!("{} has no address", order.host)))
+}
+
+/// All names at once.
+async fn resolve_all(names: Vec<String>) -> Sent {
+    let resolved = names.into_iter().map(async |name| {
+        let result = resolve(&name).await;
+        ResolvedName { name, result }
+    });
+    let names = futures::future::join_all(resolved).await;
+    let answered = names.iter().filter(|name| name.result.is_ok()).count();
+    Sent {
+        sent: u32::try_from(names.len()).unwrap_or(u32::MAX),
+        answered: u32::try_from(answered).unwrap_or(u32::MAX),
+        names,
+        ..Sent::default()
+    }
+}
+
+/// What this node's resolver says of a name: its addresses, in the resolver's order.
+async fn resolve(name: &str) -> Result<Vec<IpAddr>, Unknown> {
+    let found = tokio::time::timeout(RESOLVER_PATIENCE, tokio::net::lookup_host((name, 0))).await;
+    let mut addresses: Vec<_> = found
+        .map_err(|_| Unknown::new(Reason::Unreachable, format!("{name}: the resolver did not answer")))?
+        .map_err(|error| Unknown::not_found(format!("{name} does not resolve: {error}")))?
+        .map(|address| address.ip())
+        .collect();
+    let mut seen = std::collections::HashSet::new();
+    addresses.retain(|address| seen.insert(*address));
+    Ok(addresses)
+}
+
+/// The address from which the kernel sends to a target, if it has a route. Sends nothing.
+fn source_address(target: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = if target.is_ipv6() {
+        Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    };
+    let socket = std::net::UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(target).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Why a probe could not even be tried.
+fn local_failure(what: &str, error: &io::Error) -> Unknown {
+    let reason = match error.kind() {
+        io::ErrorKind::PermissionDenied => Reason::Forbidden,
+        _ => Reason::ServerError,
+    };
+    Unknown::new(reason, format!("{what} could not be opened: {error}"))
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::address::AddressIndex;
+use crate::address::{AddressIndex, Block};
 use crate::check::{Check, NoVerdict, declare_check};
 use crate::cidr::Cidr;
 use crate::facts::RangeKind;
@@ -59,6 +59,9 @@ struct Holder<'a> {
     field: &'static str,
 }
 
+/// An address that several nodes have, with all of them.
+type Shared<'h, 'a> = (IpAddr, Vec<&'h Holder<'a>>);
+
 fn agent_addresses(audit: &Audit<'_>) -> Vec<Outcome> {
     let mut holders = Vec::new();
     let mut without: BTreeMap<NoVerdict, Vec<ClusterId>> = BTreeMap::new();
@@ -79,7 +82,7 @@ fn agent_addresses(audit: &Audit<'_>) -> Vec<Outcome> {
     let count = holders.len();
     let index = AddressIndex::new(holders);
     // Blocks are single addresses: a block with two holders is a collision. Alike collisions are one.
-    let mut shared: BTreeMap<(bool, Vec<ClusterId>), Vec<(IpAddr, Vec<&Holder<'_>>)>> = BTreeMap::new();
+    let mut shared: BTreeMap<(bool, Vec<ClusterId>), Vec<Shared<'_, '_>>> = BTreeMap::new();
     for block in index.blocks().filter(|block| block.ranges().len() > 1) {
         let holders: Vec<&Holder<'_>> = block.values().collect();
         if holders
@@ -116,12 +119,7 @@ fn agent_addresses(audit: &Audit<'_>) -> Vec<Outcome> {
     outcomes
 }
 
-fn outcome(
-    audit: &Audit<'_>,
-    explained: bool,
-    clusters: &[ClusterId],
-    collisions: &[(IpAddr, Vec<&Holder<'_>>)],
-) -> Outcome {
+fn outcome(audit: &Audit<'_>, explained: bool, clusters: &[ClusterId], collisions: &[Shared<'_, '_>]) -> Outcome {
     if explained {
         return Outcome::does_not_apply("the pod ranges that hold these addresses collide: see pod-overlap")
             .about(clusters.iter().copied());
@@ -217,7 +215,7 @@ fn pods_collide_at(audit: &Audit<'_>, address: Cidr) -> bool {
         .space()
         .index
         .covering(address)
-        .flat_map(|block| block.values())
+        .flat_map(Block::values)
         .filter(|claimed| claimed.class.kind == RangeKind::Pods)
         .map(|claimed| claimed.cluster)
         .collect();

@@ -129,6 +129,14 @@ struct Candidate {
 }
 
 impl Candidate {
+    const ANY: Self = Self {
+        service: None,
+        ipv6: None,
+        from: (Exactness::Anywhere, 0),
+        to: (Exactness::Anywhere, 0),
+        touching: (Exactness::Anywhere, 0),
+    };
+
     /// How much it says: the less, the simpler.
     fn weight(&self) -> u32 {
         let place = |(exactness, _): (Exactness, u32)| match exactness {
@@ -193,7 +201,16 @@ pub fn explain(cells: &[Cell]) -> Vec<Explanation> {
                 best = Some((position, covers));
             }
         }
-        let Some((position, _)) = best else { break };
+        let Some((position, _)) = best else {
+            // The same ends and service both work and fail: no scope tells them apart, and none may be left out.
+            let rest: Vec<usize> = std::mem::take(&mut left).into_iter().collect();
+            let failures: Vec<&Cell> = rest.iter().map(|at| &cells[*at]).collect();
+            found.push(Explanation {
+                scope: in_common(&Candidate::ANY, &failures, cells),
+                cells: rest,
+            });
+            break;
+        };
         let (candidate, members) = &order[position];
         let explained: Vec<usize> = members.intersection(&left).copied().collect();
         left.retain(|at| !members.contains(at));
@@ -321,7 +338,6 @@ impl Names {
     }
 
     fn between(&mut self, from: &End, to: &End, services: &[Option<u32>], ipv6: bool) -> Vec<Candidate> {
-        let nowhere = (Exactness::Anywhere, 0);
         let senders: Vec<_> = EXACTNESS
             .iter()
             .filter_map(|exactness| self.number(*exactness, from))
@@ -340,7 +356,7 @@ impl Names {
                             ipv6: family,
                             from: *from,
                             to: *to,
-                            touching: nowhere,
+                            ..Candidate::ANY
                         });
                     }
                 }
@@ -352,9 +368,8 @@ impl Names {
                     found.push(Candidate {
                         service,
                         ipv6: family,
-                        from: nowhere,
-                        to: nowhere,
                         touching: *place,
+                        ..Candidate::ANY
                     });
                 }
             }

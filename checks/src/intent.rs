@@ -16,6 +16,9 @@ pub struct Intent {
     pub external_networks: Vec<ExternalNetwork>,
     /// How Submariner is to be joined; what is not said is what `subctl join` does by default.
     pub submariner: SubmarinerPlan,
+    /// The longest round trip between clusters, in milliseconds, that what runs across them can afford.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_budget_millis: Option<u32>,
 }
 
 /// A network outside all clusters.

@@ -7,6 +7,7 @@
 
 pub mod fleet;
 mod kernel;
+pub mod network;
 mod submariner;
 
 use std::collections::BTreeMap;

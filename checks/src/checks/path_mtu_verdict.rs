@@ -245,3 +245,6 @@ fn account(failures: &Failures<'_>, path: &Path<'_>) -> Evidence {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,8 +113,11 @@ fn what_could_not_be_told_is_no_contradiction() {
 
 proptest! {
     #[test]
-    fn every_failure_is_explained_once_and_no_success_ever(pattern in proptest::collection::vec(any::<bool>(), 108)) {
+    fn every_failure_is_explained_once_and_no_success_ever(pattern in proptest::collection::vec(any::<bool>(), 128)) {
         let mut cells = mesh(|_, _, _, _| true);
+        // Some probes are made twice, and may come out differently.
+        let twice: Vec<Cell> = cells.iter().take(20).cloned().collect();
+        cells.extend(twice);
         for (cell, works) in cells.iter_mut().zip(&pattern) {
             cell.works = Some(*works);
         }

@@ -483,3 +483,6 @@ fn listed(names: &[String]) -> String {
         more => format!("{shown} and {more} others"),
     }
 }
+
+#[cfg(test)]
+mod tests;

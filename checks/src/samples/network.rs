@@ -109,7 +109,7 @@ fn healthy(plan: &Plan, probe: &PlannedProbe) -> ProbeResult {
         ProbeKind::Udp { .. } => {
             sent.answered_ports = vec![40_001, 40_002, 40_003, 40_004];
             sent.seen_as = from.map(|from| (from, 40_001).into()).into_iter().collect();
-            heard.from = sent.seen_as.clone();
+            heard.from.clone_from(&sent.seen_as);
             sent.clock = Some(ClockOffset {
                 offset_micros: 40,
                 bound_micros: 175,

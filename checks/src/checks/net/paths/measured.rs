@@ -109,14 +109,14 @@ impl Group<'_> {
                 self.members
                     .iter()
                     .take(SHOWN)
-                    .map(|one| evidence(failures, one, tell(one))),
+                    .map(|one| evidence(failures, one, &tell(one))),
             )
             .about(clusters)
             .pairs(pairs)
     }
 }
 
-fn evidence(failures: &Failures<'_>, one: &Measured<'_>, value: String) -> Evidence {
+fn evidence(failures: &Failures<'_>, one: &Measured<'_>, value: &str) -> Evidence {
     let agent = failures.agent(one.probe.from);
     Evidence::new(
         agent.map_or("", |agent| agent.cluster.as_str()),

@@ -94,6 +94,9 @@ pub struct Config {
     /// How Submariner is to be joined; what is not said is what `subctl join` does by default.
     #[serde(default)]
     pub submariner: SubmarinerPlan,
+    /// The longest round trip between clusters that what runs across them can afford, as `50ms`. Without it round trips are measured and not judged.
+    #[serde(default)]
+    pub round_trip_budget: Option<Timeout>,
     /// How the report is written.
     #[serde(default)]
     pub output: Option<Format>,

@@ -318,6 +318,10 @@ impl File {
                 })
                 .collect(),
             submariner,
+            round_trip_budget_millis: self
+                .config
+                .round_trip_budget
+                .and_then(|budget| u32::try_from(budget.0.as_millis()).ok()),
         }
     }
 

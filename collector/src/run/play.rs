@@ -222,6 +222,7 @@ fn deaf(id: u32, why: Unknown) -> ListenerState {
     ListenerState {
         id,
         state: Err(why),
+        captures: false,
         held_by: String::new(),
     }
 }

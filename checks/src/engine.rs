@@ -12,6 +12,7 @@ use crate::observation::Observations;
 use crate::outcome::{ClusterId, Outcome, State};
 use crate::policy::{Policy, Waiver};
 use crate::profile::Profile;
+use crate::report::paths;
 use crate::report::{
     AffectedPairs, ClusterSummary, Coverage, DOES_NOT_APPLY, Finding, NOT_ASKED, ONE_CLUSTER, REPORT_SCHEMA, Ratio,
     Report, Severity, Subject, SubjectKind, Summary, Verdict, WaivedBy,
@@ -75,6 +76,7 @@ pub fn judge_observed(
         summary,
         coverage,
         findings,
+        paths: observations.map(paths::records).unwrap_or_default(),
         exit_code,
     }
 }

@@ -1,6 +1,7 @@
 //! [`Report`]: what an audit found, complete and in a stable order. Renderers add nothing to it.
 
 pub mod matrix;
+pub mod paths;
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::provenance::Source;
 use crate::profile::Profile;
+use crate::report::paths::PathRecord;
 
 /// The version of the report format.
 pub const REPORT_SCHEMA: &str = "prejoin.dev/report/v1alpha1";
@@ -62,6 +64,9 @@ pub struct Report {
     pub coverage: Coverage,
     /// Every finding, worst first, then by code and subject.
     pub findings: Vec<Finding>,
+    /// Every probe with what it showed, where agents probed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathRecord>,
     /// The exit code this report gives: 0 pass, 3 fail, 4 warnings with `--fail-on warn`, 5 incomplete.
     pub exit_code: u8,
 }

@@ -29,6 +29,17 @@ pub(super) fn facts(facts: &ClusterFacts) -> Value {
             workload.ready = 0;
         }
     }
+    for node in &mut facts.node_facts {
+        node.collected_at = None;
+        node.collected_by = String::new();
+        node.counters = Fact::default();
+        if let Fact::Known(clock) = &mut node.clock {
+            (clock.value.max_error_micros, clock.value.estimated_error_micros) = (0, 0);
+        }
+        if let Fact::Known(sysctls) = &mut node.sysctls {
+            sysctls.value.remove("net.netfilter.nf_conntrack_count");
+        }
+    }
     if let Fact::Known(cilium) = &mut facts.cilium {
         let cilium = &mut cilium.value;
         if let Fact::Known(agents) = &mut cilium.agent_pods {

@@ -104,6 +104,11 @@ impl<'o> Failures<'o> {
         self.causes.iter().filter(concerned).collect()
     }
 
+    /// What each probe of the plan showed, in its order.
+    pub fn all(&self) -> &[Shown] {
+        &self.shown
+    }
+
     /// All causes.
     pub fn causes(&self) -> &[Cause] {
         &self.causes

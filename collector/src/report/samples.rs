@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use prejoin_checks::facts::provenance::Source;
+use prejoin_checks::intent::Intent;
 use prejoin_checks::profile::Profile;
 use prejoin_checks::report::{
     AffectedPairs, ClusterSummary, Coverage, Evidence, Finding, NOT_ASKED, ONE_CLUSTER, REPORT_SCHEMA, Ratio, Report,
@@ -23,7 +24,33 @@ pub(super) fn all() -> BTreeMap<&'static str, Report> {
         ("waived", waived()),
         ("two-profiles", two_profiles()),
         ("hostile", hostile()),
+        ("paths", paths()),
     ])
+}
+
+/// Two clusters with agents everywhere, and a filter in front of one node: only what was probed.
+fn paths() -> Report {
+    use prejoin_checks::samples::{cilium, network};
+    let facts = [cilium("east", 1), cilium("west", 2)];
+    let mut report = network::observed_report(
+        Profile::Clustermesh,
+        &facts,
+        &Intent::default(),
+        |_, to, what, result| {
+            if (to, what) == ("west-n2", "UDP 8472") {
+                network::silence(result);
+            }
+        },
+    );
+    let flows = ["CM501", "CM505", "CM506", "CM507", "CM508", "NET301", "NET302"];
+    report.findings.retain(|finding| flows.contains(&finding.code.as_str()));
+    report.summary = Summary {
+        pass: 6,
+        fail: 1,
+        ..Summary::default()
+    };
+    report.coverage.facts = Ratio { known: 41, wanted: 41 };
+    report
 }
 
 fn cluster(name: &str, number: u8) -> ClusterSummary {
@@ -114,6 +141,7 @@ fn report(clusters: Vec<ClusterSummary>, mut findings: Vec<Finding>) -> Report {
     let facts = |of: fn(&ClusterSummary) -> u64| clusters.iter().map(of).sum();
     let judged = summary.pass + summary.warn + summary.fail + summary.waived;
     Report {
+        paths: Vec::new(),
         schema: REPORT_SCHEMA.to_owned(),
         generated_at: "2026-11-21T12:00:00Z".parse().unwrap(),
         verdict,

@@ -4,6 +4,7 @@ mod clusters;
 mod findings;
 mod layout;
 mod matrix;
+mod paths;
 mod quiet;
 
 use std::io;
@@ -37,6 +38,7 @@ pub(super) fn render(report: &Report, options: &RenderOptions, out: &mut dyn io:
             page.blank();
         }
         matrix::write(&mut page, view);
+        paths::write(&mut page, view, options.verbose);
         findings::write(&mut page, view, options.verbose);
         quiet::write(&mut page, view, options.verbose);
     }

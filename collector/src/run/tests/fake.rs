@@ -183,6 +183,7 @@ impl Fake {
             Ask::Listen { listeners } => {
                 let deaf = self.manner == Manner::Deaf;
                 let state = |listener: &ListenOn| ListenerState {
+                    captures: false,
                     id: listener.id,
                     state: if deaf {
                         Err(Unknown::new(Reason::Forbidden, "port in use, and no capture"))

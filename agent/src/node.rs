@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use prejoin_checks::facts::kernel::NodeFacts;
+use prejoin_checks::facts::kernel::{NetworkView, NodeFacts};
 use prejoin_checks::facts::provenance::{Fact, Known, Reason, Source, Unknown};
 
 use crate::node::links::LinkTable;
@@ -45,6 +45,8 @@ pub struct NodeOptions {
     /// Where `/proc`, `/sys` and `/lib/modules` are looked for; what is not there is looked for in `host` below it, where containers get the
     /// node's directories mounted.
     pub root: PathBuf,
+    /// Whose network namespace it is, by the word of whoever started the agent; counts only where the kernel does not tell.
+    pub network: Option<NetworkView>,
     /// What has not been read by then is unknown.
     pub deadline: Instant,
 }
@@ -57,6 +59,7 @@ impl NodeOptions {
             peers: Vec::new(),
             names: Vec::new(),
             root: PathBuf::from("/"),
+            network: None,
             deadline: Instant::now() + time,
         }
     }
@@ -88,6 +91,13 @@ pub async fn read_node(options: &NodeOptions) -> NodeFacts {
     facts
 }
 
+/// Whose network namespace this is, by itself: from a few small files and the list of links.
+pub fn network_view(options: &NodeOptions) -> Fact<NetworkView> {
+    let tree = Tree::new(&options.root, options.deadline);
+    let links = Netlink::open(netlink::ROUTE, options.deadline).and_then(|mut netlink| links::read(&mut netlink));
+    identity::network(&tree, &links.unwrap_or_default(), options.network)
+}
+
 /// Reads one source after the other, each stored as soon as it is there.
 fn read_kernel(options: &NodeOptions, facts: &Mutex<NodeFacts>) {
     let tree = Tree::new(&options.root, options.deadline);
@@ -106,7 +116,7 @@ fn read_kernel(options: &NodeOptions, facts: &Mutex<NodeFacts>) {
     let links = with(&mut route, links::read);
     let table = LinkTable::new(links.as_deref().unwrap_or_default());
     let kinds = table.kinds();
-    let network = identity::network(&tree, links.as_deref().unwrap_or_default());
+    let network = identity::network(&tree, links.as_deref().unwrap_or_default(), options.network);
     store(&mut |facts| facts.network = network.clone());
     store(&mut |facts| facts.links = fact("rtnetlink", "links", links.clone()));
 

@@ -53,7 +53,13 @@ const WANTED: &[Wanted] = &[
     wanted(&["hmac"], "CRYPTO_HMAC"),
     wanted(&["seqiv"], "CRYPTO_SEQIV"),
     wanted(
-        &["sha256", "sha256_generic", "sha256_ssse3", "sha256_arm64", "sha2_ce"],
+        &[
+            "sha256_generic",
+            "sha256_generic",
+            "sha256_ssse3",
+            "sha256_arm64",
+            "sha2_ce",
+        ],
         "CRYPTO_SHA256",
     ),
     // Packet filters.
@@ -82,7 +88,9 @@ const WANTED: &[Wanted] = &[
     wanted(&["xt_conntrack"], "NETFILTER_XT_MATCH_CONNTRACK"),
     // One module since Linux 2.6.39, for the match `mark` and the target `MARK`.
     wanted(&["xt_mark", "xt_MARK"], "NETFILTER_XT_MARK"),
+    wanted(&["xt_MARK", "xt_mark"], "NETFILTER_XT_MARK"),
     wanted(&["xt_multiport"], "NETFILTER_XT_MATCH_MULTIPORT"),
+    wanted(&["xt_nat"], "NETFILTER_XT_NAT"),
     wanted(&["xt_set"], "NETFILTER_XT_SET"),
     wanted(&["xt_socket"], "NETFILTER_XT_MATCH_SOCKET"),
     wanted(&["xt_statistic"], "NETFILTER_XT_MATCH_STATISTIC"),

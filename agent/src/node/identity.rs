@@ -106,7 +106,7 @@ const LINKS_OF_NODES: [&str; 11] = [
 ];
 
 /// Whose network namespace this is. A node may itself be a container, so that not being in the machine's first namespace says little.
-pub(super) fn network(tree: &Tree, links: &[Link]) -> Fact<NetworkView> {
+pub(super) fn network(tree: &Tree, links: &[Link], declared: Option<NetworkView>) -> Fact<NetworkView> {
     if tree.path(ONLY_IN_THE_FIRST).exists() {
         return Fact::known(NetworkView::Host, Source::read(ONLY_IN_THE_FIRST, ""));
     }
@@ -126,6 +126,9 @@ pub(super) fn network(tree: &Tree, links: &[Link]) -> Fact<NetworkView> {
     if let Some(link) = links.iter().find(|link| LINKS_OF_NODES.contains(&link.name.as_str())) {
         return Fact::known(NetworkView::Host, Source::estimate("link", link.name.clone()));
     }
+    if let Some(declared) = declared {
+        return Fact::known(declared, Source::declared("network"));
+    }
     Fact::unknown(
         Reason::NotFound,
         "not the machine's first network namespace; nothing tells whether it is a pod's or that of a node that is a container",
@@ -140,6 +143,10 @@ mod tests {
     use super::*;
 
     fn view(files: &[(&str, &str)], links: &[&str]) -> Fact<NetworkView> {
+        view_as(files, links, None)
+    }
+
+    fn view_as(files: &[(&str, &str)], links: &[&str], declared: Option<NetworkView>) -> Fact<NetworkView> {
         let root = tempfile::tempdir().expect("a directory");
         for (path, text) in files {
             let path = root.path().join(path);
@@ -153,10 +160,8 @@ mod tests {
                 ..Link::default()
             })
             .collect();
-        network(
-            &Tree::new(root.path(), Instant::now() + Duration::from_secs(60)),
-            &links,
-        )
+        let tree = Tree::new(root.path(), Instant::now() + Duration::from_secs(60));
+        network(&tree, &links, declared)
     }
 
     #[test]
@@ -208,6 +213,14 @@ mod tests {
             view(&[("etc/hosts", "127.0.0.1 localhost\n")], &["eth0", "cilium_host"]).ok(),
             Some(&NetworkView::Host)
         );
+    }
+
+    #[test]
+    fn what_the_user_says_counts_where_the_kernel_does_not_tell_and_only_there() {
+        let host = Some(NetworkView::Host);
+        assert_eq!(view_as(&[], &["lo", "eth0"], host).ok(), host.as_ref());
+        let pod = [("etc/hosts", "# Kubernetes-managed hosts file.\n")];
+        assert_eq!(view_as(&pod, &["lo", "eth0"], host).ok(), Some(&NetworkView::Pod));
     }
 
     #[test]

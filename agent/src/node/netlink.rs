@@ -85,7 +85,12 @@ impl Refusal {
                 } else {
                     reason(&error)
                 };
-                Unknown::new(reason, format!("{what}: {error}"))
+                let needs = if errno == libc::EPERM {
+                    ", needs CAP_NET_ADMIN"
+                } else {
+                    ""
+                };
+                Unknown::new(reason, format!("{what}: {error}{needs}"))
             }
             Self::Unasked(unknown) => unknown,
         }

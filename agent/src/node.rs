@@ -21,6 +21,7 @@ mod sysctls;
 mod tree;
 mod xfrm;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -84,7 +85,10 @@ pub async fn read_node(options: &NodeOptions) -> NodeFacts {
     let kernel = tokio::time::timeout_at((options.deadline + GRACE).into(), kernel);
     // Late or broken, what was read until then is in the facts, and the rest says that it was not read.
     let (_, names) = tokio::join!(kernel, names::resolve(&options.names, options.deadline));
-    let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut facts = match Arc::try_unwrap(facts) {
+        Ok(facts) => facts.into_inner().unwrap_or_else(PoisonError::into_inner),
+        Err(late) => late.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+    };
     facts.names = names;
     facts.collected_at = Some(jiff::Timestamp::now());
     env!("CARGO_PKG_VERSION").clone_into(&mut facts.collected_by);
@@ -101,62 +105,46 @@ pub fn network_view(options: &NodeOptions) -> Fact<NetworkView> {
 /// Reads one source after the other, each stored as soon as it is there.
 fn read_kernel(options: &NodeOptions, facts: &Mutex<NodeFacts>) {
     let tree = Tree::new(&options.root, options.deadline);
-    let store =
-        |store: &mut dyn FnMut(&mut NodeFacts)| store(&mut facts.lock().unwrap_or_else(PoisonError::into_inner));
+    let store = || facts.lock().unwrap_or_else(PoisonError::into_inner);
 
     let identity = identity::read(&tree);
     let release = identity.kernel_release.ok().cloned();
-    store(&mut |facts| {
-        facts.host_name = identity.host_name.clone();
-        facts.kernel_release = identity.kernel_release.clone();
-        facts.capabilities = identity.capabilities.clone();
-    });
+    store().host_name = identity.host_name;
+    store().kernel_release = identity.kernel_release;
+    store().capabilities = identity.capabilities;
 
     let mut route = Netlink::open(netlink::ROUTE, options.deadline);
     let links = with(&mut route, links::read);
-    let table = LinkTable::new(links.as_deref().unwrap_or_default());
-    let kinds = table.kinds();
-    let network = identity::network(&tree, links.as_deref().unwrap_or_default(), options.network);
-    store(&mut |facts| facts.network = network.clone());
-    store(&mut |facts| facts.links = fact("rtnetlink", "links", links.clone()));
-
-    let routes = with(&mut route, |netlink| routes::read(netlink, &table));
-    store(&mut |facts| {
-        facts.cut_tables = routes
-            .as_ref()
-            .map(|routes| routes.cut_tables.clone())
-            .unwrap_or_default();
-        facts.routes = fact("rtnetlink", "routes", routes.clone().map(|routes| routes.routes));
-    });
-    let rules = fact("rtnetlink", "rules", with(&mut route, rules::read));
-    store(&mut |facts| facts.rules = rules.clone());
-    let paths = routes::paths_to(&mut route, &options.peers, &table);
-    store(&mut |facts| facts.paths.clone_from(&paths));
-    drop(route);
+    let known_links = links.as_deref().unwrap_or_default();
+    let table = LinkTable::new(known_links);
+    store().network = identity::network(&tree, known_links, options.network);
+    match with(&mut route, |netlink| routes::read(netlink, &table)) {
+        Ok(read) => {
+            store().routes = fact("rtnetlink", "routes", Ok(read.routes));
+            store().cut_tables = read.cut_tables;
+        }
+        Err(unknown) => store().routes = Fact::Unknown(unknown),
+    }
+    store().rules = fact("rtnetlink", "rules", with(&mut route, rules::read));
+    store().paths = routes::paths_to(&mut route, &options.peers, &table);
+    let kinds: BTreeSet<String> = table.kinds();
+    store().links = fact("rtnetlink", "links", links);
 
     let (sysctls, unread) = sysctls::read(&tree);
-    store(&mut |facts| {
-        facts.sysctls = fact("/proc/sys", "", sysctls.clone());
-        facts.unread_sysctls.clone_from(&unread);
-    });
-    let sockets = fact("/proc/net", "tcp, tcp6, udp, udp6", sockets::read(&tree));
-    store(&mut |facts| facts.sockets = sockets.clone());
+    store().sysctls = fact("/proc/sys", "", sysctls);
+    store().unread_sysctls = unread;
+    store().sockets = fact("/proc/net", "tcp, tcp6, udp, udp6", sockets::read(&tree));
     let features = features::read(&tree, release.as_deref(), &kinds);
-    store(&mut |facts| facts.features = features.clone());
-    let policies = xfrm::read(&tree, options.deadline);
-    store(&mut |facts| facts.xfrm_policies = policies.clone());
-    let filter = packet_filter::read(&tree, &features, options.deadline);
-    store(&mut |facts| facts.packet_filter = filter.clone());
-    let clock = fact("adjtimex(2)", "", clock::read(&tree));
-    store(&mut |facts| facts.clock = clock.clone());
-    let counters = fact(
+    store().packet_filter = packet_filter::read(&tree, &features, options.deadline);
+    store().features = features;
+    store().xfrm_policies = xfrm::read(&tree, options.deadline);
+    store().clock = fact("adjtimex(2)", "", clock::read(&tree));
+    store().counters = fact(
         "/proc/net",
         "snmp, snmp6, netstat, xfrm_stat, stat/nf_conntrack",
         counters::read(&tree),
     );
-    store(&mut |facts| facts.counters = counters.clone());
-    let files = fact("/proc/self/mountinfo", "", paths::read(&tree));
-    store(&mut |facts| facts.files = files.clone());
+    store().files = fact("/proc/self/mountinfo", "", paths::read(&tree));
 }
 
 /// Runs a request on a socket that may not have opened.

@@ -119,13 +119,15 @@ struct ModuleTree {
 }
 
 /// All features that any product may need, in the order of their names.
-pub(super) fn read(tree: &Tree, release: Option<&str>, link_kinds: &BTreeSet<&str>) -> Fact<Vec<KernelFeature>> {
+pub(super) fn read(tree: &Tree, release: Option<&str>, link_kinds: &BTreeSet<String>) -> Fact<Vec<KernelFeature>> {
     let mut loaded = BTreeSet::new();
     let loaded = tree
         .lines("/proc/modules", |line| loaded.extend(live_module(line)))
         .map(|()| loaded);
-    let mut in_use: BTreeSet<(&str, &'static str)> =
-        link_kinds.iter().map(|kind| (*kind, "a link of this kind")).collect();
+    let mut in_use: BTreeSet<(&str, &'static str)> = link_kinds
+        .iter()
+        .map(|kind| (kind.as_str(), "a link of this kind"))
+        .collect();
     for (protocol, module) in [(6, "xfrm_user"), (12, "nfnetlink")] {
         if kernel_listens(tree, protocol) == Ok(true) {
             in_use.insert((module, "/proc/net/netlink"));

@@ -268,12 +268,9 @@ impl<'a> LinkTable<'a> {
     }
 
     /// Which kinds of links there are.
-    pub(super) fn kinds(&self) -> BTreeSet<&'a str> {
-        self.0
-            .values()
-            .map(|link| link.kind.as_str())
-            .filter(|kind| !kind.is_empty())
-            .collect()
+    pub(super) fn kinds(&self) -> BTreeSet<String> {
+        let kinds = self.0.values().map(|link| &link.kind);
+        kinds.filter(|kind| !kind.is_empty()).cloned().collect()
     }
 }
 

@@ -87,20 +87,14 @@ const OF_LINKS: [(&str, &[&str]); 2] = [
     (
         "ipv4",
         &[
-            "accept_local",
             "accept_redirects",
-            "arp_ignore",
             "forwarding",
             "rp_filter",
-            "secure_redirects",
             "send_redirects",
             "src_valid_mark",
         ],
     ),
-    (
-        "ipv6",
-        &["accept_ra", "accept_redirects", "disable_ipv6", "forwarding", "mtu"],
-    ),
+    ("ipv6", &["accept_ra", "disable_ipv6", "forwarding"]),
 ];
 
 /// The settings this kernel has, and those it has but does not show.

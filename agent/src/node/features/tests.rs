@@ -25,7 +25,11 @@ fn features(files: &[(&str, &str)], kinds: &[&str]) -> Fact<Vec<KernelFeature>> 
         fs::write(path, text).expect("written");
     }
     let tree = Tree::new(root.path(), Instant::now() + Duration::from_secs(60));
-    read(&tree, Some("6.1.0"), &kinds.iter().copied().collect())
+    read(
+        &tree,
+        Some("6.1.0"),
+        &kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+    )
 }
 
 const MODULES: (&str, &str) = (

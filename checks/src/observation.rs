@@ -337,6 +337,8 @@ pub enum Evidence {
     Rejected,
     /// There is no route.
     NoRoute,
+    /// The name has no address on the sender's node.
+    Unresolved,
     /// Nothing came back and nothing was seen.
     Silent,
 }
@@ -351,6 +353,7 @@ impl std::fmt::Display for Evidence {
             Self::Refused => "refused",
             Self::Rejected => "rejected",
             Self::NoRoute => "no route",
+            Self::Unresolved => "the name does not resolve",
             Self::Silent => "silent",
         })
     }

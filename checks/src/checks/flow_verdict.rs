@@ -295,6 +295,7 @@ fn remedy(
         (Proof::Rejected, Some(by)) => format!("{by} rejects it: allow {way} there"),
         (Proof::Rejected, None) => format!("a filter rejects it: allow {way}, also in the sender's own firewall"),
         (Proof::NoRoute, _) => format!("give {senders} a route to {receivers}, and make sure that {receivers} is up"),
+        (Proof::Unresolved, _) => format!("make {receivers} resolve on {senders}, or use an address instead"),
         (Proof::Refused, _) => {
             format!("nothing listens at {receivers}: start the service that should answer on {what}")
         }

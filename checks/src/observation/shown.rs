@@ -63,6 +63,12 @@ pub fn shown(probe: &PlannedProbe, result: &ProbeResult) -> Shown {
     }
     let sent = match &result.sent {
         Ok(sent) => sent,
+        // Whatever ails the resolver, the product on that node cannot resolve the name either.
+        Err(unknown)
+            if matches!(unknown.reason, Reason::NotFound | Reason::Unreachable) && !probe.to.host.is_empty() =>
+        {
+            return Symptom::of(Evidence::Unresolved);
+        }
         Err(unknown) => return Shown::Unknown(unknown.clone()),
     };
     if let Some(evidence) = answered(probe, sent, heard) {

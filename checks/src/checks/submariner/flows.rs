@@ -1,5 +1,6 @@
 //! The traffic Submariner needs. Source of the ports: Submariner, `pkg/port/ports.go` and the prerequisites page.
 
+mod nat_answers;
 mod needs;
 mod path_mtu;
 
@@ -38,6 +39,7 @@ pub(super) static CHECKS: &[&Check] = &[
     &PUBLIC_IP_FLOW,
     &APPLICATIONS_FLOW,
     &PATH_MTU_FLOW,
+    &nat_answers::NAT_ANSWERS,
 ];
 
 declare_check! {
@@ -93,7 +95,7 @@ declare_check! {
         profiles: [Submariner],
         since: "0.1.0",
         why: "gateways fall back to a fixed setting and may choose the wrong address",
-        rules: ["submariner PORT-02", "submariner NAT-01"],
+        rules: ["submariner PORT-02", "submariner NAT-01", "submariner NAT-07"],
         run: Between(|audit: &Audit<'_>| judge(audit, &NAT_DISCOVERY)),
     };
 }
@@ -325,7 +327,7 @@ declare_check! {
         profiles: [Submariner],
         since: "0.1.0",
         why: "connections open and then stall on the first full packet",
-        rules: ["submariner MTU-01", "submariner MTU-03", "submariner MTU-04", "submariner MTU-09"],
+        rules: ["submariner MTU-01", "submariner MTU-03", "submariner MTU-04", "submariner MTU-09", "submariner NAT-06"],
         run: Between(|audit: &Audit<'_>| path_mtu_verdict::judge(audit, &PATH_MTU, &path_mtu::RULE)),
     };
 }

@@ -2,12 +2,13 @@
 
 use crate::check::NoVerdict;
 use crate::facts::provenance::{Known, Reason, Source};
+use crate::facts::submariner::Gateway;
 use crate::fleet::{Audit, Cluster};
 use crate::plan::Service;
 use crate::profile::cilium::control_plane::parse_endpoint;
 use crate::profile::flow::{Flow, Reach, Sender, Target, What};
 use crate::profile::submariner::discovery::is_ovn_kubernetes;
-use crate::profile::submariner::gateways::{active, labelled_or_candidates, own_endpoint, setting};
+use crate::profile::submariner::gateways::{labelled_or_candidates, own_endpoint, setting};
 use crate::profile::submariner::{Mesh, NAT_DISCOVERY_PORT, TUNNEL_PORT, declared, field, installed};
 
 /// The UDP port of the VXLAN between the nodes of a cluster, a constant of the route agent.
@@ -46,25 +47,44 @@ fn on_gateways(
         .collect())
 }
 
-/// A gateway that runs is asked in its own language; where none runs, the port is proven.
+/// A gateway that runs, active or not, is asked in its own language, at its private and its public address; where none runs, the port is
+/// proven.
 fn nat_discovery(_: &Audit<'_>, cluster: &Cluster<'_>) -> Result<Vec<Target>, NoVerdict> {
-    let running = match installed(cluster)? {
-        Some(_) => active(cluster)?,
-        None => None,
+    let running: &[Gateway] = match installed(cluster)? {
+        Some(_) => cluster.facts.submariner.get()?.gateways.get()?,
+        None => &[],
     };
-    on_gateways(
-        cluster,
-        "natt-discovery-port",
-        NAT_DISCOVERY_PORT,
-        |port| match running {
-            Some((_, endpoint)) => What::NatDiscovery {
-                port,
-                cluster_id: endpoint.cluster_id.clone(),
-                endpoint_id: endpoint.cable_name.clone(),
-            },
-            None => What::Service(Service::Udp(port)),
-        },
-    )
+    let mut targets = on_gateways(cluster, "natt-discovery-port", NAT_DISCOVERY_PORT, |port| {
+        What::Service(Service::Udp(port))
+    })?;
+    let mut public = Vec::new();
+    for target in &mut targets {
+        let gateway = running.iter().find(|gateway| gateway.name == target.name);
+        let Some(endpoint) = gateway.and_then(|gateway| gateway.local_endpoint.as_ref()) else {
+            continue;
+        };
+        let What::Service(Service::Udp(port)) = target.what else {
+            continue;
+        };
+        target.what = What::NatDiscovery {
+            port,
+            cluster_id: endpoint.cluster_id.clone(),
+            endpoint_id: endpoint.cable_name.clone(),
+        };
+        let elsewhere = endpoint
+            .public_ips
+            .iter()
+            .filter(|ip| !endpoint.private_ips.contains(ip));
+        for ip in elsewhere {
+            public.push(Target::place(
+                format!("public address of {}", target.name),
+                ip,
+                target.what.clone(),
+            ));
+        }
+    }
+    targets.extend(public);
+    Ok(targets)
 }
 
 /// The broker's API server: what a member was told, what is planned, else the API server of the audited cluster that holds the broker.

@@ -69,12 +69,6 @@ impl NodeOptions {
 /// How much longer than its deadline a source may take that is just reading, before it is left behind.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Whose network namespace this process is in, as far as files alone tell.
-pub fn network_view() -> Option<NetworkView> {
-    let tree = Tree::new(&PathBuf::from("/"), Instant::now() + GRACE);
-    identity::network(&tree, &[]).ok().copied()
-}
-
 /// Reads the node. Never fails as a whole: each fact that could not be read says why.
 ///
 /// Files and netlink are read on one blocking thread that looks at the deadline as it goes; it ends by itself.

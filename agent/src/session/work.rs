@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
+use prejoin_checks::facts::kernel::NetworkView;
 use prejoin_checks::facts::provenance::{Reason, Unknown};
 use prejoin_checks::observation::Sent;
 use prejoin_checks::plan::{Pace, ProbeKind};
@@ -18,7 +19,7 @@ use crate::node::{self, NodeOptions};
 use crate::nonce::Seal;
 use crate::probe::{self, ProbeContext};
 use crate::protocol::{
-    Answer, Ask, FailureKind, ListenOn, ListenerState, Open, Opened, ProbeOrder, common_version, limits,
+    Answer, Ask, FailureKind, ListenOn, ListenerState, Open, Opened, ProbeOrder, Role, common_version, limits,
 };
 
 /// How long reading the node's kernel and resolving the names may take.
@@ -86,7 +87,7 @@ impl<'a> Work<'a> {
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             role: self.agent.role,
             node: self.agent.node.clone(),
-            network: node::network_view(),
+            network: node::network_view(&self.node_options()).ok().copied(),
             abilities: abilities::find(),
             limits: (self.version >= 2).then(|| self.agent.allow.limits()),
         }
@@ -129,13 +130,24 @@ impl<'a> Work<'a> {
         )))
     }
 
+    /// Node agents run in the network of their node, cluster agents in that of pods, unless the kernel says otherwise.
+    fn node_options(&self) -> NodeOptions {
+        NodeOptions {
+            network: Some(match self.agent.role {
+                Role::Node => NetworkView::Host,
+                Role::Cluster => NetworkView::Pod,
+            }),
+            ..NodeOptions::new(&self.node, NODE_FACTS)
+        }
+    }
+
     async fn node_facts(&self, peers: Vec<IpAddr>, names: Vec<String>) -> Result<Answer, Failure> {
         at_most(peers.len(), limits::PEERS, "peers")?;
         reasonable_names(&names)?;
         let options = NodeOptions {
             peers,
             names,
-            ..NodeOptions::new(&self.node, NODE_FACTS)
+            ..self.node_options()
         };
         Ok(Answer::NodeFacts(Box::new(node::read_node(&options).await)))
     }

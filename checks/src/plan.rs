@@ -2,6 +2,7 @@
 
 pub mod choice;
 pub mod cost;
+pub mod follow_up;
 pub mod make;
 
 use std::net::IpAddr;

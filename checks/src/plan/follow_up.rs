@@ -1,0 +1,199 @@
+//! What a second look must tell apart: is it the sender, the receiver, or the way between the two?
+//!
+//! A cover meets each node once. Where a probe failed and others like it did not, its sender is tried against others, and others against its
+//! receiver. That is all: a few probes for each failure, none where everything alike failed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Listener, Plan, PlannedProbe, ProbeKind};
+use crate::observation::Observations;
+use crate::observation::failures::Failures;
+use crate::observation::shown::Shown;
+
+/// Others that each suspect is tried against.
+const OTHERS: usize = 2;
+
+/// Probes of one kind, between two clusters, over one family of addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Like {
+    kind: String,
+    from: String,
+    to: String,
+    ipv6: bool,
+}
+
+/// The probes that tell more about what failed; `None` if there are none to make.
+pub fn follow_up(observations: &Observations) -> Option<Plan> {
+    let plan = &observations.plan;
+    let failures = Failures::of(observations);
+    let mut groups: BTreeMap<Like, Vec<(&PlannedProbe, bool)>> = BTreeMap::new();
+    for (probe, shown) in plan.probes.iter().zip(failures.all()) {
+        let failed = matches!(shown, Shown::Failed(_));
+        if matches!(probe.kind, ProbeKind::PathMtu { .. } | ProbeKind::Resolve { .. }) || probe.to.agent.is_none() {
+            continue;
+        }
+        let Some(agent) = plan.agents.get(probe.from as usize) else {
+            continue;
+        };
+        let like = Like {
+            kind: probe.kind.to_string(),
+            from: agent.cluster.clone(),
+            to: probe.to.cluster.clone(),
+            ipv6: probe.to.address.is_some_and(|address| address.is_ipv6()),
+        };
+        groups.entry(like).or_default().push((probe, failed));
+    }
+    let mut wanted: Vec<PlannedProbe> = Vec::new();
+    for group in groups.values() {
+        let failed = group.iter().filter(|(_, failed)| *failed).count();
+        if failed == 0 || failed == group.len() && failed > OTHERS {
+            continue;
+        }
+        let mut known: BTreeSet<(u32, Option<u32>)> =
+            group.iter().map(|(probe, _)| (probe.from, probe.to.agent)).collect();
+        for (suspect, _) in group.iter().filter(|(_, failed)| *failed) {
+            let receivers = group.iter().filter(|(other, _)| other.to.agent != suspect.to.agent);
+            let to_others = receivers.map(|(other, _)| (suspect.from, *other));
+            let senders = group.iter().filter(|(other, _)| other.from != suspect.from);
+            let from_others = senders.map(|(other, _)| (other.from, *suspect));
+            for pairs in [&mut to_others.collect::<Vec<_>>(), &mut from_others.collect::<Vec<_>>()] {
+                pairs.retain(|(from, to)| !known.contains(&(*from, to.to.agent)) && Some(*from) != to.to.agent);
+                pairs.dedup_by_key(|(from, to)| (*from, to.to.agent));
+                for (from, to) in pairs.iter().take(OTHERS) {
+                    known.insert((*from, to.to.agent));
+                    wanted.push(PlannedProbe {
+                        from: *from,
+                        ..(*to).clone()
+                    });
+                }
+            }
+        }
+    }
+    (!wanted.is_empty()).then(|| planned(plan, wanted))
+}
+
+/// A plan of these probes alone, with the listeners they need.
+fn planned(first: &Plan, probes: Vec<PlannedProbe>) -> Plan {
+    let mut plan = Plan {
+        listeners: Vec::new(),
+        probes: Vec::new(),
+        gaps: Vec::new(),
+        ..first.clone()
+    };
+    let mut listeners: HashMap<u32, u32> = HashMap::new();
+    for (id, probe) in (0..).zip(probes) {
+        let listener = probe.listener.and_then(|old| {
+            let listener: &Listener = first.listeners.get(old as usize)?;
+            Some(*listeners.entry(old).or_insert_with(|| {
+                plan.listeners.push(listener.clone());
+                u32::try_from(plan.listeners.len() - 1).unwrap_or(u32::MAX)
+            }))
+        });
+        plan.probes.push(PlannedProbe { id, listener, ..probe });
+    }
+    plan
+}
+
+impl Observations {
+    /// Adds what a further plan of the same agents showed.
+    pub fn add(&mut self, more: Self) {
+        let probes = u32::try_from(self.plan.probes.len()).unwrap_or(u32::MAX);
+        let listeners = u32::try_from(self.plan.listeners.len()).unwrap_or(u32::MAX);
+        self.plan.listeners.extend(more.plan.listeners);
+        self.plan
+            .probes
+            .extend(more.plan.probes.into_iter().map(|probe| PlannedProbe {
+                id: probe.id + probes,
+                listener: probe.listener.map(|listener| listener + listeners),
+                ..probe
+            }));
+        self.results.extend(more.results.into_iter().map(|mut result| {
+            result.probe += probes;
+            result
+        }));
+        for (agent, again) in self.agents.iter_mut().zip(more.agents) {
+            agent.failure = agent.failure.take().or(again.failure);
+        }
+        self.cut_short = self.cut_short.take().or(more.cut_short);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::follow_up;
+    use crate::engine::judge_observed;
+    use crate::facts::ClusterFacts;
+    use crate::facts::node::{Node, NodeAddress};
+    use crate::intent::Intent;
+    use crate::observation::Observations;
+    use crate::policy::Probe;
+    use crate::profile::Profile::Clustermesh;
+    use crate::samples::network::{ends, observe, plan, probing, silence};
+    use crate::samples::{cilium, findings, value_mut};
+
+    /// Two clusters of four nodes each.
+    fn clusters() -> [ClusterFacts; 2] {
+        [("east", 1_u8), ("west", 2)].map(|(name, number)| {
+            let mut facts = cilium(name, number);
+            for index in 3..=4_u8 {
+                value_mut(&mut facts.nodes).push(Node {
+                    name: format!("{name}-n{index}"),
+                    addresses: vec![NodeAddress {
+                        kind: "InternalIP".to_owned(),
+                        ip: [172, 31, number, 10 + index].into(),
+                    }],
+                    os: "linux".to_owned(),
+                    ready: true,
+                    ..Node::default()
+                });
+            }
+            facts
+        })
+    }
+
+    /// What agents see where these probes vanish.
+    fn seen(plan: crate::plan::Plan, vanishes: fn(&str, &str, &str) -> bool) -> Observations {
+        let mut seen = observe(plan);
+        for (probe, result) in seen.plan.probes.iter().zip(&mut seen.results) {
+            let (from, to, what) = ends(&seen.plan, probe);
+            if vanishes(&from, &to, &what) {
+                silence(result);
+            }
+        }
+        seen
+    }
+
+    fn cause(vanishes: fn(&str, &str, &str) -> bool) -> (String, usize) {
+        let (facts, intent, policy) = (clusters(), Intent::default(), probing(Clustermesh, Probe::Cover));
+        let mut first = seen(plan(&facts, &intent, &policy), vanishes);
+        let more = follow_up(&first).map_or(0, |more| {
+            let count = more.probes.len();
+            first.add(seen(more, vanishes));
+            count
+        });
+        let report = judge_observed(&facts, Some(&first), &intent, &policy);
+        (findings(&report, "CM501")[0].found.clone(), more)
+    }
+
+    #[test]
+    fn a_receiver_is_told_from_the_one_sender_that_a_cover_gave_it() {
+        let (found, more) = cause(|_, to, what| to == "west-n2" && what == "UDP 8472");
+        assert!(found.starts_with("UDP 8472 from east to west/west-n2"), "{found}");
+        assert!((2..=4).contains(&more));
+    }
+
+    #[test]
+    fn a_sender_is_told_from_the_one_receiver_that_a_cover_gave_it() {
+        let (found, _) = cause(|from, _, what| from == "east-n3" && what == "UDP 8472");
+        assert!(found.starts_with("UDP 8472 from east/east-n3 to west"), "{found}");
+    }
+
+    #[test]
+    fn where_everything_alike_failed_or_nothing_did_there_is_nothing_more_to_ask() {
+        assert_eq!(
+            cause(|from, _, what| from.starts_with("east") && what == "UDP 8472").1,
+            0
+        );
+        assert_eq!(cause(|_, _, _| false).1, 0);
+    }
+}

@@ -1,4 +1,5 @@
-//! The pages made of the catalogue: `docs/checks.md` and `docs/rules.md` say what the checks say of themselves.
+//! The pages made of the catalogue: `docs/checks.md` and `docs/rules.md` say what the checks say of themselves. The JSON Schemas in
+//! `docs/schema` are those of the types.
 //!
 //! `PREJOIN_UPDATE_DOCS=1 cargo test -p prejoin-tests --test docs` rewrites them.
 
@@ -11,6 +12,9 @@ use std::{env, fs};
 
 use prejoin_checks::catalog::checks;
 use prejoin_checks::check::Check;
+use prejoin_collector::cli::SchemaOf;
+use prejoin_collector::schema;
+use prejoin_collector::text::write_json;
 
 /// Where the code is whose tests may be named after an issue.
 const SOURCES: [&str; 4] = ["checks/src", "agent", "collector", "tests/tests"];
@@ -35,6 +39,21 @@ fn the_page_of_checks_is_fresh() {
 #[test]
 fn the_page_of_rules_is_fresh() {
     expect_page("docs/rules.md", &rules_page());
+}
+
+#[test]
+fn the_schemas_are_fresh() {
+    for (name, document) in [
+        ("report", SchemaOf::Report),
+        ("facts", SchemaOf::Facts),
+        ("config", SchemaOf::Config),
+        ("protocol-request", SchemaOf::ProtocolRequest),
+        ("protocol-answer", SchemaOf::ProtocolAnswer),
+    ] {
+        let mut made = Vec::new();
+        write_json(&schema(document), &mut made).unwrap();
+        expect_page(&format!("docs/schema/{name}.json"), std::str::from_utf8(&made).unwrap());
+    }
 }
 
 #[test]

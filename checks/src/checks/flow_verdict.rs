@@ -99,6 +99,12 @@ fn verdicts(audit: &Audit<'_>, flow: &Flow, failures: &Failures<'_>, about: &[Cl
             Outcome::none(Unknown::new(Reason::NoAgent, "nothing was planned to prove it")).about(about.to_vec()),
         );
     } else if outcomes.is_empty() {
+        let all_proven =
+            probes.iter().all(|(_, shown)| matches!(shown, Shown::Proven(_))) || flow.reach == Reach::AnyPlace;
+        if !all_proven {
+            let why = Unknown::new(Reason::CheckFailed, "a failure was left unexplained: please report it");
+            return vec![Outcome::none(why).about(about.to_vec())];
+        }
         outcomes.push(
             Outcome::holds()
                 .found(proofs(&probes))

@@ -46,10 +46,9 @@ impl<'o> Failures<'o> {
             .probes()
             .map(|(probe, result)| result.map_or_else(|| never_ran(observations), |result| shown(probe, result)))
             .collect();
-        // Sizes are judged on their own; a place of which any will do fails only together with the others.
-        let is_cell = |probe: &PlannedProbe| {
-            !matches!(probe.kind, ProbeKind::PathMtu { .. } | ProbeKind::Resolve { .. }) && !probe.to.cluster.is_empty()
-        };
+        // Sizes are judged on their own.
+        let is_cell =
+            |probe: &PlannedProbe| !matches!(probe.kind, ProbeKind::PathMtu { .. } | ProbeKind::Resolve { .. });
         let places: Vec<usize> = (0..shown.len())
             .filter(|at| is_cell(&observations.plan.probes[*at]))
             .collect();

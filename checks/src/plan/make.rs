@@ -398,12 +398,18 @@ impl<'a> Maker<'a> {
         let key = (sender, what, address, receiver.target.host.clone());
         let position = *self.probes.entry(key).or_insert_with(|| {
             let id = u32::try_from(self.plan.probes.len()).unwrap_or(u32::MAX);
+            // A place is where an agent there says it is, else outside all clusters.
+            let cluster = match there.and_then(|agent| self.agents.get(agent as usize)) {
+                Some(agent) => agent.cluster.clone(),
+                None if flow.reach == Reach::Places || flow.reach == Reach::AnyPlace => String::new(),
+                None => receiver.cluster.to_owned(),
+            };
             self.plan.probes.push(PlannedProbe {
                 id,
                 codes: Vec::new(),
                 from: sender,
                 to: Destination {
-                    cluster: receiver.cluster.to_owned(),
+                    cluster,
                     name: receiver.target.name.clone(),
                     address,
                     host: receiver.target.host.clone(),

@@ -3,7 +3,7 @@
 use super::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::compare::Groups;
-use crate::facts::provenance::{Known, Source, Unknown};
+use crate::facts::provenance::{Basis, Known, Reason, Source, Unknown};
 use crate::fleet::{Audit, Cluster};
 use crate::outcome::Outcome;
 use crate::profile::submariner::discovery::{network_plugin, openshift};
@@ -256,7 +256,12 @@ declare_check! {
 fn architecture(_: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
     let nodes = cluster.facts.nodes.known_value()?;
     if let Some(silent) = nodes.value.iter().find(|node| node.architecture.is_empty()) {
-        return Err(Unknown::not_found(format!("Node {} does not say its architecture", silent.name)).into());
+        let reason = match nodes.source.basis {
+            Basis::Declared => Reason::NotDeclared,
+            _ => Reason::NotFound,
+        };
+        let detail = format!("Node {} does not say its architecture", silent.name);
+        return Err(Unknown::new(reason, detail).into());
     }
     let supported = ["amd64", "arm64"];
     let others = nodes

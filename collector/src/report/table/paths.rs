@@ -101,6 +101,8 @@ fn verdict(view: &View<'_>, code: &str, (from, to): (&str, &str), paths: &[&Path
     {
         return Verdict::Pass;
     }
+    let open = paths.iter().any(|path| path.outcome == PathOutcome::Unknown);
+    let least = if open { Verdict::Unknown } else { Verdict::Pass };
     view.findings
         .iter()
         .filter(|finding| finding.code == code && finding.waived_by.is_none())
@@ -110,8 +112,7 @@ fn verdict(view: &View<'_>, code: &str, (from, to): (&str, &str), paths: &[&Path
             concerns(from) && (to.is_empty() || concerns(to))
         })
         .map(|finding| finding.verdict)
-        .max()
-        .unwrap_or(Verdict::Pass)
+        .fold(least, Verdict::max)
 }
 
 fn word(verdict: Verdict) -> &'static str {

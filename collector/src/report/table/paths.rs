@@ -149,7 +149,9 @@ fn remark(paths: &[&PathRecord]) -> String {
         });
         parts.extend(shown.first().map(|((outcome, text), count)| match outcome {
             PathOutcome::Proven => (*text).to_owned(),
-            _ => format!("{count} {text}"),
+            PathOutcome::Failed => format!("{count} {text}"),
+            // Why not is said once, with the findings.
+            PathOutcome::Unknown => format!("{count} not known"),
         }));
     }
     let medians: BTreeSet<u64> = sent(paths)

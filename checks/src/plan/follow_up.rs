@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Listener, Plan, PlannedProbe, ProbeKind};
+use super::{AgentId, Destination, Listener, Plan, PlannedProbe, ProbeKind};
 use crate::observation::Observations;
 use crate::observation::failures::Failures;
 use crate::observation::shown::Shown;
@@ -72,38 +72,86 @@ pub fn follow_up(observations: &Observations) -> Option<Plan> {
     (!wanted.is_empty()).then(|| planned(plan, wanted))
 }
 
-/// A plan of these probes alone, with the listeners they need.
+/// A plan of these probes alone, with the agents and listeners they need.
 fn planned(first: &Plan, probes: Vec<PlannedProbe>) -> Plan {
     let mut plan = Plan {
+        agents: Vec::new(),
         listeners: Vec::new(),
         probes: Vec::new(),
         gaps: Vec::new(),
         ..first.clone()
     };
+    let mut agents: HashMap<u32, u32> = HashMap::new();
     let mut listeners: HashMap<u32, u32> = HashMap::new();
     for (id, probe) in (0..).zip(probes) {
+        let mut agent = |plan: &mut Plan, old: u32| {
+            let known: &AgentId = first.agents.get(old as usize)?;
+            Some(*agents.entry(old).or_insert_with(|| {
+                plan.agents.push(known.clone());
+                last(plan.agents.len())
+            }))
+        };
+        let Some(from) = agent(&mut plan, probe.from) else {
+            continue;
+        };
+        let to = probe.to.agent.and_then(|to| agent(&mut plan, to));
         let listener = probe.listener.and_then(|old| {
             let listener: &Listener = first.listeners.get(old as usize)?;
+            let holder = agent(&mut plan, listener.agent)?;
             Some(*listeners.entry(old).or_insert_with(|| {
-                plan.listeners.push(listener.clone());
-                u32::try_from(plan.listeners.len() - 1).unwrap_or(u32::MAX)
+                plan.listeners.push(Listener {
+                    agent: holder,
+                    ..listener.clone()
+                });
+                last(plan.listeners.len())
             }))
         });
-        plan.probes.push(PlannedProbe { id, listener, ..probe });
+        plan.probes.push(PlannedProbe {
+            id,
+            from,
+            to: Destination { agent: to, ..probe.to },
+            listener,
+            ..probe
+        });
     }
     plan
 }
 
+/// The position of the last of so many.
+fn last(count: usize) -> u32 {
+    u32::try_from(count - 1).unwrap_or(u32::MAX)
+}
+
 impl Observations {
-    /// Adds what a further plan of the same agents showed.
+    /// Adds what a further plan of some of the same agents showed.
     pub fn add(&mut self, more: Self) {
+        let places: Vec<u32> = more
+            .plan
+            .agents
+            .iter()
+            .map(|agent| {
+                let place = self.plan.agents.iter().position(|own| own == agent);
+                place.map_or(u32::MAX, |place| u32::try_from(place).unwrap_or(u32::MAX))
+            })
+            .collect();
+        let place = |agent: u32| places.get(agent as usize).copied().unwrap_or(u32::MAX);
         let probes = u32::try_from(self.plan.probes.len()).unwrap_or(u32::MAX);
         let listeners = u32::try_from(self.plan.listeners.len()).unwrap_or(u32::MAX);
-        self.plan.listeners.extend(more.plan.listeners);
+        self.plan
+            .listeners
+            .extend(more.plan.listeners.into_iter().map(|listener| Listener {
+                agent: place(listener.agent),
+                ..listener
+            }));
         self.plan
             .probes
             .extend(more.plan.probes.into_iter().map(|probe| PlannedProbe {
                 id: probe.id + probes,
+                from: place(probe.from),
+                to: Destination {
+                    agent: probe.to.agent.map(place),
+                    ..probe.to
+                },
                 listener: probe.listener.map(|listener| listener + listeners),
                 ..probe
             }));
@@ -111,8 +159,10 @@ impl Observations {
             result.probe += probes;
             result
         }));
-        for (agent, again) in self.agents.iter_mut().zip(more.agents) {
-            agent.failure = agent.failure.take().or(again.failure);
+        for (place, again) in places.into_iter().zip(more.agents) {
+            if let Some(agent) = self.agents.get_mut(place as usize) {
+                agent.failure = agent.failure.take().or(again.failure);
+            }
         }
         self.cut_short = self.cut_short.take().or(more.cut_short);
     }

@@ -1,4 +1,7 @@
-//! `prejoin audit`, `prejoin check` and `prejoin facts`: gather, judge, show, in that order.
+//! `prejoin audit`, `prejoin check` and `prejoin facts`: gather, probe, judge, show, in that order.
+
+mod dry_run;
+mod probing;
 
 use std::collections::BTreeMap;
 
@@ -6,31 +9,100 @@ use jiff::Timestamp;
 use prejoin_checks::engine;
 use prejoin_checks::facts::ClusterFacts;
 use prejoin_checks::facts::provenance::{Reason, Unknown};
+use prejoin_checks::observation::Observations;
+use prejoin_checks::policy::Probe;
 use prejoin_checks::profile::{Profile, signs};
+use tokio::runtime::Runtime;
 
 use crate::cli::{self, Color};
 use crate::error::{Error, exit_code};
 use crate::fleet;
-use crate::load::{BUNDLE_SCHEMA, Bundle};
+use crate::load::{Asked, BUNDLE_SCHEMA, Bundle};
 use crate::output;
 use crate::report::{self, RenderOptions};
+use crate::run::{Cancel, Canceller, cancellation};
 use crate::settings::{self, Cluster, Origin, Settings};
 use crate::text;
+use probing::Probed;
 
-/// Reads clusters and facts files, judges them and reports.
+/// Reads clusters and facts files, lets agents probe what lies between them, judges and reports.
 pub fn audit(args: &cli::Audit, color: Color) -> Result<u8, Error> {
-    let settings = Settings::audit(args, Timestamp::now())?;
-    judge(settings, &args.judging, color)
+    let mut settings = Settings::audit(args, Timestamp::now())?;
+    let probes = settings.policy.probe != Probe::None;
+    let agents = probes && !settings.probing.members.is_empty();
+    let runtime = runtime(&settings.clusters, agents)?;
+    let (canceller, cancel) = cancellation();
+    let clusters = std::mem::take(&mut settings.clusters);
+    let work = async {
+        tokio::spawn(end_when_interrupted(canceller));
+        let gathered = fleet::gather(clusters, &settings.declared, settings.reading, &cancel).await?;
+        let (mut facts, live) = (gathered.facts, gathered.live);
+        settle(&mut settings, &facts);
+        let probed = if probes {
+            probing::probe(&mut facts, &live, &settings, args.sending.dry_run, &cancel).await
+        } else {
+            Probed::Nothing
+        };
+        Ok::<_, Error>((facts, probed))
+    };
+    let done = runtime.block_on(work);
+    // A credential plugin that hangs must not hold up the report.
+    runtime.shutdown_background();
+    let (facts, probed) = done?;
+    let observations = match probed {
+        Probed::Seen(observations) => Some(observations),
+        Probed::Nothing if !args.sending.dry_run => None,
+        Probed::Nothing => {
+            output::stdout(|out| writeln!(out, "There are no agents, so nothing would be sent."))?;
+            return Ok(exit_code::PASS);
+        }
+        Probed::Planned(plan) => {
+            output::stdout(|out| dry_run::show(&plan, out))?;
+            return Ok(exit_code::PASS);
+        }
+    };
+    let command = command_line();
+    let bundle = Bundle {
+        schema: BUNDLE_SCHEMA.to_owned(),
+        clusters: facts,
+        audit: Some(Box::new(Asked::of(&settings.policy, &settings.intent, command))),
+        observations,
+    };
+    // Judged as it can be read back, so that it gives the same report.
+    let bundle = bundle.harmless();
+    if let Some(path) = &args.sending.save {
+        output::file(path, |out| text::write_json(&bundle, out))?;
+    }
+    if let Some(asked) = bundle.audit {
+        settings.command = asked.command;
+        settings.intent = asked.intent;
+        settings.policy.waivers = asked.waivers;
+    }
+    judge(
+        &settings,
+        &bundle.clusters,
+        bundle.observations.as_deref(),
+        &args.judging,
+        color,
+    )
 }
 
-/// Judges facts files and reports.
+/// Judges facts files, or an audit's bundle, and reports.
 pub fn check(args: &cli::Check, color: Color) -> Result<u8, Error> {
-    let settings = Settings::check(args, Timestamp::now())?;
-    judge(settings, &args.judging, color)
+    let mut settings = Settings::check(args, Timestamp::now())?;
+    let runtime = runtime(&settings.clusters, false)?;
+    let never = Cancel::never();
+    let clusters = std::mem::take(&mut settings.clusters);
+    let gathering = fleet::gather(clusters, &settings.declared, settings.reading, &never);
+    let facts = runtime.block_on(gathering)?.facts;
+    settle(&mut settings, &facts);
+    let observations = settings.observations.take();
+    settings.command = settings.command.take().or_else(command_line);
+    judge(&settings, &facts, observations.as_deref(), &args.judging, color)
 }
 
-fn judge(mut settings: Settings, args: &cli::Judging, color: Color) -> Result<u8, Error> {
-    let clusters = gather(&settings.clusters, &settings.declared, settings.reading)?;
+/// Settles what depends on the clusters themselves, and remarks on names that none of them has.
+fn settle(settings: &mut Settings, clusters: &[ClusterFacts]) {
     for (place, name) in settings.mentioned() {
         if !clusters.iter().any(|facts| facts.name == name) {
             output::say(&format!(
@@ -39,19 +111,43 @@ fn judge(mut settings: Settings, args: &cli::Judging, color: Color) -> Result<u8
         }
     }
     if settings.policy.profiles.is_empty() {
-        settings.policy.profiles = profiles_of(&clusters);
+        settings.policy.profiles = profiles_of(clusters);
     }
-    let report = engine::judge(&clusters, &settings.intent, &settings.policy);
+}
+
+fn judge(
+    settings: &Settings,
+    clusters: &[ClusterFacts],
+    observations: Option<&Observations>,
+    args: &cli::Judging,
+    color: Color,
+) -> Result<u8, Error> {
+    let report = engine::judge_observed(clusters, observations, &settings.intent, &settings.policy);
     let options = RenderOptions {
         format: settings.format,
         width: output::width(args.width),
         color: output::colors(color),
         verbose: args.verbose,
         fail_on_warn: settings.policy.fail_on_warn,
-        command: command_line(),
+        command: settings.command.clone(),
     };
     output::stdout(|out| report::render(&report, &options, out))?;
     Ok(report.exit_code)
+}
+
+/// The first interrupt ends the audit in order, the second at once.
+async fn end_when_interrupted(canceller: Canceller) {
+    /// What a shell says of a command that an interrupt ended.
+    const INTERRUPTED: i32 = 130;
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Then an interrupt does what it always does. The audit goes on.
+        return std::future::pending().await;
+    }
+    output::say("prejoin: interrupted: ending, with a report of what is known by now (once more: at once)");
+    canceller.cancel();
+    if tokio::signal::ctrl_c().await.is_ok() {
+        std::process::exit(INTERRUPTED);
+    }
 }
 
 /// The profiles that the clusters show signs of, said aloud.
@@ -72,7 +168,12 @@ fn profiles_of(clusters: &[ClusterFacts]) -> Vec<Profile> {
 /// Writes what clusters say, as one document.
 pub fn facts(args: &cli::Facts) -> Result<u8, Error> {
     let (clusters, reading) = settings::facts(args)?;
-    let facts = gather(&clusters, &BTreeMap::new(), reading)?;
+    let runtime = runtime(&clusters, false)?;
+    let never = Cancel::never();
+    let gathered = runtime.block_on(fleet::gather(clusters, &BTreeMap::new(), reading, &never));
+    // A credential plugin that hangs must not hold up the result.
+    runtime.shutdown_background();
+    let facts = gathered?.facts;
     for facts in &facts {
         remark_on_gaps(facts);
     }
@@ -85,11 +186,7 @@ pub fn facts(args: &cli::Facts) -> Result<u8, Error> {
         if let [one] = facts.as_slice() {
             return text::write_json(one, out);
         }
-        let bundle = Bundle {
-            schema: BUNDLE_SCHEMA.to_owned(),
-            clusters: facts,
-        };
-        text::write_json(&bundle, out)
+        text::write_json(&Bundle::of_facts(facts), out)
     };
     match args.output.as_deref() {
         Some(path) if path.as_os_str() != "-" => output::file(path, write)?,
@@ -119,28 +216,18 @@ fn remark_on_gaps(facts: &ClusterFacts) {
     }
 }
 
-/// The facts of all clusters; a runtime is started only if one is to be asked.
-fn gather(
-    clusters: &[Cluster],
-    declared: &BTreeMap<String, Vec<prejoin_checks::facts::DeclaredRange>>,
-    reading: settings::Reading,
-) -> Result<Vec<ClusterFacts>, Error> {
+/// What runs everything that waits: with threads of its own where clusters or agents are asked.
+fn runtime(clusters: &[Cluster], agents: bool) -> Result<Runtime, Error> {
     let live = clusters
         .iter()
         .any(|cluster| matches!(cluster.origin, Origin::Context { .. }));
-    let mut runtime = if live {
+    let mut runtime = if live || agents {
         tokio::runtime::Builder::new_multi_thread()
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
-    let runtime = runtime
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Internal(format!("cannot start: {error}")))?;
-    let facts = runtime.block_on(fleet::gather(clusters, declared, reading));
-    // A credential plugin that hangs must not hold up the report.
-    runtime.shutdown_background();
-    Ok(facts?)
+    let runtime = runtime.enable_all().build();
+    runtime.map_err(|error| Error::Internal(format!("cannot start: {error}")))
 }
 
 /// The command as typed, for hints how to ask again; none if it is too long to repeat.

@@ -1,6 +1,7 @@
 //! What can be typed. What it comes to, together with environment and configuration file, is worked out in
 //! [`settings`](crate::settings).
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -8,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use prejoin_checks::policy::Probe;
 use prejoin_checks::profile::Profile;
 
-use crate::config::{FailOn, Timeout};
+use crate::config::{FailOn, ProbeTimeout, Timeout};
 use crate::report::Format;
 
 /// Audits Kubernetes clusters before they are joined with Cilium ClusterMesh or Submariner.
@@ -47,7 +48,7 @@ pub enum Command {
     Audit(Audit),
     /// Write a cluster's facts file; nothing else is needed to check it elsewhere, later, offline
     Facts(Facts),
-    /// Judge facts files; asks no cluster
+    /// Judge facts files, or what an audit saved; asks no cluster
     Check(Check),
     /// Show what changed between two facts files of one cluster, or two JSON reports
     Diff(Diff),
@@ -81,6 +82,9 @@ pub struct Audit {
     /// What is read.
     #[command(flatten)]
     pub reading: Reading,
+    /// What is sent.
+    #[command(flatten)]
+    pub sending: Sending,
     /// How it is judged.
     #[command(flatten)]
     pub judging: Judging,
@@ -112,7 +116,7 @@ pub struct Facts {
 /// `prejoin check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Facts files, JSON or YAML; `-` is standard input
+    /// Facts files or an audit's bundle, JSON or YAML; `-` is standard input
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// How it is judged.
@@ -180,6 +184,32 @@ pub struct Reading {
     /// Read the few Secrets with certificates and keys; they are reduced to fingerprints at once
     #[arg(long, env = "PREJOIN_READ_SECRETS", hide_env_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub read_secrets: Option<bool>,
+}
+
+/// How agents probe, and what is kept of it.
+#[derive(Debug, Default, Args)]
+pub struct Sending {
+    /// Print what would be probed, and what it would cost, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Packets a second that the whole audit never exceeds, answers included [default: 5000]
+    #[arg(long, env = "PREJOIN_RATE", hide_env_values = true, value_name = "PACKETS")]
+    pub rate: Option<NonZeroU32>,
+    /// Packets a second that one target never gets more of, its answers included [default: 500]
+    #[arg(long, env = "PREJOIN_TARGET_RATE", hide_env_values = true, value_name = "PACKETS")]
+    pub target_rate: Option<NonZeroU32>,
+    /// How long the answer to a packet is waited for [default: 1s]
+    #[arg(long, env = "PREJOIN_PROBE_TIMEOUT", hide_env_values = true, value_name = "DURATION")]
+    pub probe_timeout: Option<ProbeTimeout>,
+    /// Datagrams or echoes of each probe that has samples [default: 10]
+    #[arg(long, env = "PREJOIN_SAMPLES", hide_env_values = true, value_name = "COUNT")]
+    pub samples: Option<NonZeroU32>,
+    /// What the choice of pairs is drawn from: the same seed gives the same pairs
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// Write all that the report is made of: `prejoin check FILE` gives the same report
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
 }
 
 /// How clusters are judged, and how that is shown.

@@ -2,7 +2,10 @@
 //!
 //! Unknown keys are refused, and every error names file, line and column. Relative paths are relative to the file.
 
+mod site;
+
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -17,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::{self, LoadError};
 use crate::report::Format;
+pub use site::{ClusterAgents, ExecEntry, LocalEntry, Site, SiteNode, SshEntry, SshOptions};
 
 /// The version of the configuration format.
 pub const CONFIG_API_VERSION: &str = "prejoin.dev/v1alpha1";
@@ -61,12 +65,19 @@ pub struct Config {
     /// `--context`, `--facts` and files named on the command line replace those that exist.
     #[serde(default)]
     pub clusters: Vec<ClusterEntry>,
+    /// The sites: clusters and hosts that agents are reached on by ssh, as local processes, or in pods that you name.
+    /// They count among the clusters that exist.
+    #[serde(default)]
+    pub sites: Vec<Site>,
     /// What the clusters are to be joined with. Without it: what they show signs of.
     #[serde(default)]
     pub profiles: Vec<Profile>,
     /// How much of the required flows is to be probed.
     #[serde(default)]
     pub probe: Option<Probe>,
+    /// How probes are sent.
+    #[serde(default)]
+    pub pace: PaceEntry,
     /// How long one cluster may take to answer, as `30s` or `2m`.
     #[serde(default)]
     pub timeout: Option<Timeout>,
@@ -141,6 +152,25 @@ pub struct ClusterEntry {
     /// Ranges of an existing cluster that no API shows.
     #[serde(default)]
     pub ranges: Ranges,
+    /// The agents of its own DaemonSet, reached through its API. Without it: those that are there are used.
+    #[serde(default)]
+    pub agents: ClusterAgents,
+}
+
+/// How probes are sent; what is not said is as gentle as it comes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct PaceEntry {
+    /// Packets a second on the wire that the whole audit never exceeds, answers included.
+    pub rate: Option<NonZeroU32>,
+    /// Packets a second that one target never gets more of, its answers included.
+    pub target_rate: Option<NonZeroU32>,
+    /// How long an answer is waited for, as `1s` or `500ms`; at most a minute.
+    pub timeout: Option<ProbeTimeout>,
+    /// Datagrams or echoes of each probe that has samples.
+    pub samples: Option<NonZeroU32>,
+    /// What the choice of pairs is drawn from: the same seed gives the same pairs. Without it: the moment of the audit.
+    pub seed: Option<u64>,
 }
 
 /// What is known of a cluster that does not exist yet.
@@ -238,6 +268,38 @@ impl TryFrom<String> for Timeout {
     }
 }
 
+/// How long the answer to a packet is waited for: at least a millisecond, at most a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(with = "String")]
+pub struct ProbeTimeout {
+    /// In milliseconds.
+    pub millis: u32,
+}
+
+impl FromStr for ProbeTimeout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let duration: Option<jiff::SignedDuration> = text.trim().parse().ok();
+        let millis = duration.and_then(|duration| u32::try_from(duration.as_millis()).ok());
+        match millis {
+            Some(millis @ 1..=60_000) => Ok(Self { millis }),
+            _ => Err(format!(
+                "`{text}` is no time to wait for a packet: write `1s` or `500ms`, at most a minute"
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for ProbeTimeout {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}s", self.0.as_secs_f64())
@@ -317,6 +379,25 @@ impl Config {
                     entry.name
                 ));
             }
+            let exists_in_an_api = entry.facts.is_none() && entry.planned.is_none();
+            if entry.agents != ClusterAgents::default() && !exists_in_an_api {
+                return Err(format!(
+                    "clusters[{place}] ({}): agents are reached through a context, and it has none (see sites)",
+                    entry.name
+                ));
+            }
+        }
+        for (place, site) in self.sites.iter().enumerate() {
+            let at = format!("sites[{place}]");
+            if site.name.is_empty() {
+                return Err(format!("{at}: name is empty"));
+            }
+            let clusters = self.clusters.iter().map(|entry| &entry.name);
+            let before = self.sites[..place].iter().map(|site| &site.name);
+            if clusters.chain(before).any(|name| *name == site.name) {
+                return Err(format!("{at}: something else is called {} already", site.name));
+            }
+            site.validate(&at)?;
         }
         Ok(())
     }

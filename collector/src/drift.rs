@@ -24,7 +24,8 @@ struct Differences<'a> {
 
 /// Shows what changed.
 pub fn diff(args: &cli::Diff, color: Color) -> Result<u8, Error> {
-    let differences = match (load::document(&args.old)?, load::document(&args.new)?) {
+    let (old, new) = (load::document(&args.old)?, load::document(&args.new)?);
+    let differences = match (of_facts(old), of_facts(new)) {
         (Document::Facts(old), Document::Facts(new)) => {
             diff::facts(&old, &new).map_err(|error| Error::Usage(error.to_string()))?
         }
@@ -55,6 +56,14 @@ pub fn diff(args: &cli::Diff, color: Color) -> Result<u8, Error> {
     } else {
         exit_code::DRIFT
     })
+}
+
+/// Of an audit's bundle, its facts.
+fn of_facts(document: Document) -> Document {
+    match document {
+        Document::Audit(bundle) => Document::Facts(bundle.clusters),
+        other => other,
+    }
 }
 
 fn lines(differences: &[Difference], color: bool, out: &mut dyn Write) -> io::Result<()> {

@@ -10,7 +10,7 @@ mod side_by_side;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -20,10 +20,11 @@ use prejoin_checks::facts::provenance::{Reason, Unknown};
 use prejoin_checks::facts::{ClusterFacts, DeclaredRange};
 
 use crate::load::{self, LoadError};
+use crate::run::Cancel;
 use crate::settings::{Cluster, Origin, Reading};
 pub use kubeconfig::KubeconfigError;
 use progress::{Line, Progress};
-use side_by_side::side_by_side;
+pub(crate) use side_by_side::side_by_side;
 
 /// Why the clusters asked for cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +81,7 @@ enum Pending {
 
 /// One cluster to ask.
 struct Target {
-    name: String,
+    live: Live,
     access: Access,
 }
 
@@ -93,23 +94,57 @@ enum Access {
     InCluster,
 }
 
-/// Reads all clusters. Needs a Tokio runtime.
+/// A cluster that is read through its API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// The name it goes by.
+    pub name: String,
+    /// The kubeconfig context; without it, the current one.
+    pub context: Option<String>,
+    /// The kubeconfig that has it; without it, as kubectl finds it.
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// The facts of all clusters, and which of them have an API.
+#[derive(Debug)]
+pub struct Gathered {
+    /// The facts, in the order asked for.
+    pub facts: Vec<ClusterFacts>,
+    /// The clusters with an API.
+    pub live: Vec<Live>,
+}
+
+/// Reads all clusters. Needs a Tokio runtime. Those that are not read when it is cancelled say so.
 pub async fn gather(
-    clusters: &[Cluster],
+    clusters: Vec<Cluster>,
     declared: &BTreeMap<String, Vec<DeclaredRange>>,
     reading: Reading,
-) -> Result<Vec<ClusterFacts>, FleetError> {
+    cancel: &Cancel,
+) -> Result<Gathered, FleetError> {
     let pending = prepare(clusters)?;
+    let live = pending.iter().filter_map(|pending| match pending {
+        Pending::Live(target) => Some(target.live.clone()),
+        Pending::Known(_) => None,
+    });
+    let live = live.collect();
     let progress = Progress::new(pending.iter().filter_map(|pending| match pending {
-        Pending::Live(target) => Some(target.name.as_str()),
+        Pending::Live(target) => Some(target.live.name.as_str()),
         Pending::Known(_) => None,
     }));
     let members = join_all(pending.into_iter().map(|pending| async {
         match pending {
             Pending::Known(members) => members,
             Pending::Live(target) => {
-                let line = progress.line(&target.name);
-                let facts = Box::pin(read(*target, reading, &line)).await;
+                let line = progress.line(&target.live.name);
+                let name = target.live.name.clone();
+                let facts = tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => {
+                        let why = Unknown::new(Reason::Interrupted, format!("{name}: the audit was interrupted before it was read"));
+                        ClusterFacts::unread(name, &why)
+                    }
+                    facts = Box::pin(read(*target, reading, &line)) => facts,
+                };
                 line.finish(&facts);
                 let from = format!("context {}", facts.name);
                 vec![Member { facts, from }]
@@ -121,42 +156,48 @@ pub async fn gather(
     distinct_uids(&members)?;
     for member in &mut members {
         if let Some(ranges) = declared.get(&member.facts.name) {
-            member.facts.declared.extend(ranges.iter().cloned());
+            // An audit's bundle has them already.
+            let new = ranges.iter().filter(|range| !member.facts.declared.contains(range));
+            let new: Vec<DeclaredRange> = new.cloned().collect();
+            member.facts.declared.extend(new);
         }
     }
-    Ok(members.into_iter().map(|member| member.facts).collect())
+    Ok(Gathered {
+        facts: members.into_iter().map(|member| member.facts).collect(),
+        live,
+    })
 }
 
 /// Everything that can go wrong before a cluster is asked.
-fn prepare(clusters: &[Cluster]) -> Result<Vec<Pending>, FleetError> {
-    let mut kubeconfigs: HashMap<Option<&Path>, Option<Kubeconfig>> = HashMap::new();
+fn prepare(clusters: Vec<Cluster>) -> Result<Vec<Pending>, FleetError> {
+    let mut kubeconfigs: HashMap<Option<PathBuf>, Option<Kubeconfig>> = HashMap::new();
     let mut pending = Vec::with_capacity(clusters.len());
-    let files = side_by_side(clusters, |cluster| match &cluster.origin {
+    let files = side_by_side(&clusters, |cluster| match &cluster.origin {
         Origin::File(path) => from_file(path, cluster.name.as_deref()),
-        Origin::Planned(_) | Origin::Context { .. } => Ok(Vec::new()),
+        _ => Ok(Vec::new()),
     });
-    for (cluster, file) in clusters.iter().zip(files) {
-        pending.push(match &cluster.origin {
-            Origin::Planned(facts) => Pending::Known(vec![Member {
-                facts: (**facts).clone(),
-                from: "planned in the configuration".to_owned(),
-            }]),
+    for (cluster, file) in clusters.into_iter().zip(files) {
+        pending.push(match cluster.origin {
+            Origin::Planned(facts) => Pending::Known(members(vec![*facts], "planned in the configuration")),
+            Origin::Site(facts) => Pending::Known(members(vec![*facts], "a site of the configuration")),
+            Origin::Loaded { facts, from } => Pending::Known(members(facts, &from)),
             Origin::File(_) => Pending::Known(file?),
             Origin::Context { context, kubeconfig } => {
-                let path = kubeconfig.as_deref();
-                let found = match kubeconfigs.entry(path) {
+                let found = match kubeconfigs.entry(kubeconfig.clone()) {
                     Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert(kubeconfig::find(path)?),
+                    Entry::Vacant(new) => new.insert(kubeconfig::find(kubeconfig.as_deref())?),
                 };
                 let access = access(found.as_ref(), context.as_deref())?;
                 let given = match &access {
                     Access::Context { context, .. } => context.clone(),
                     Access::InCluster => "in-cluster".to_owned(),
                 };
-                Pending::Live(Box::new(Target {
-                    name: cluster.name.clone().unwrap_or(given),
-                    access,
-                }))
+                let live = Live {
+                    name: cluster.name.unwrap_or(given),
+                    context,
+                    kubeconfig,
+                };
+                Pending::Live(Box::new(Target { live, access }))
             }
         });
     }
@@ -182,12 +223,15 @@ fn from_file(path: &Path, name: Option<&str>) -> Result<Vec<Member>, FleetError>
             }
         }
     }
-    let from = load::shown(path);
+    Ok(members(facts, &load::shown(path)))
+}
+
+fn members(facts: Vec<ClusterFacts>, from: &str) -> Vec<Member> {
     let member = |facts| Member {
         facts,
-        from: from.clone(),
+        from: from.to_owned(),
     };
-    Ok(facts.into_iter().map(member).collect())
+    facts.into_iter().map(member).collect()
 }
 
 fn access(kubeconfig: Option<&Kubeconfig>, context: Option<&str>) -> Result<Access, KubeconfigError> {
@@ -207,7 +251,7 @@ fn access(kubeconfig: Option<&Kubeconfig>, context: Option<&str>) -> Result<Acce
 fn distinct_names(pending: &[Pending]) -> Result<(), FleetError> {
     let mut seen: HashMap<&str, String> = HashMap::new();
     let named = pending.iter().flat_map(|pending| match pending {
-        Pending::Live(target) => vec![(target.name.as_str(), target.origin())],
+        Pending::Live(target) => vec![(target.live.name.as_str(), target.origin())],
         Pending::Known(members) => members
             .iter()
             .map(|member| (member.facts.name.as_str(), member.from.clone()))
@@ -253,7 +297,7 @@ impl Target {
 /// Reads one cluster; whatever goes wrong is said in its facts.
 async fn read(target: Target, reading: Reading, line: &Line) -> ClusterFacts {
     let timeout = reading.timeout.0;
-    let name = target.name.clone();
+    let name = target.live.name.clone();
     let facts = match connect(target.access, timeout, Use::Reading).await {
         Ok((client, options)) => {
             let options = ReadOptions {

@@ -6,6 +6,7 @@
 //!   environment prejoin.yaml               └─ report: renderers; the exit code
 //! ```
 
+pub mod agents;
 pub mod audit;
 pub mod catalogue;
 pub mod cli;

@@ -3,6 +3,7 @@
 //! A document is looked over once before it is understood: which kind it is, and whether any text in it could act on a
 //! terminal. `prejoin facts` never writes such text (see [`harmless`]), so a file that holds some was not made by it.
 
+mod bundle;
 mod document;
 
 use std::fmt;
@@ -12,11 +13,11 @@ use std::path::Path;
 
 use prejoin_checks::facts::{ClusterFacts, FACTS_SCHEMA};
 use prejoin_checks::report::Report;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::text;
+pub use bundle::{Asked, Bundle};
 pub(crate) use document::is_harmless_json;
 use document::{Head, Kind};
 
@@ -56,23 +57,22 @@ impl fmt::Display for Position {
 pub enum Document {
     /// Facts of one cluster, or of several.
     Facts(Vec<ClusterFacts>),
+    /// What an audit's report was made of.
+    Audit(Box<Bundle>),
     /// What an audit found.
     Report(Box<Report>),
 }
 
-/// Several clusters' facts in one document.
-#[derive(Debug, Serialize, serde::Deserialize)]
-pub struct Bundle {
-    /// The format of this document: [`BUNDLE_SCHEMA`].
-    pub schema: String,
-    /// The clusters.
-    pub clusters: Vec<ClusterFacts>,
-}
-
 /// Reads the facts of one or several clusters. `-` is standard input.
 pub fn facts(path: &Path) -> Result<Vec<ClusterFacts>, LoadError> {
+    bundle(path).map(|bundle| bundle.clusters)
+}
+
+/// Reads facts, with what an audit saw if it is an audit's bundle. `-` is standard input.
+pub fn bundle(path: &Path) -> Result<Bundle, LoadError> {
     match document(path)? {
-        Document::Facts(facts) => Ok(facts),
+        Document::Facts(facts) => Ok(Bundle::of_facts(facts)),
+        Document::Audit(bundle) => Ok(*bundle),
         Document::Report(_) => Err(at_file(
             path,
             "this is a report, not facts: name the facts files that it was made from (two reports: `prejoin diff`)",
@@ -202,15 +202,24 @@ pub fn parse(path: &Path, text: &str) -> Result<Document, LoadError> {
         Kind::Facts => Ok(Document::Facts(vec![read_as(path, text)?])),
         Kind::Bundle => {
             let bundle: Bundle = read_as(path, text)?;
-            all_facts(path, bundle.clusters)
+            all_facts(path, &bundle.clusters)?;
+            Ok(if bundle.audit.is_none() && bundle.observations.is_none() {
+                Document::Facts(bundle.clusters)
+            } else {
+                Document::Audit(Box::new(bundle))
+            })
         }
-        Kind::List => all_facts(path, read_as(path, text)?),
+        Kind::List => {
+            let clusters: Vec<ClusterFacts> = read_as(path, text)?;
+            all_facts(path, &clusters)?;
+            Ok(Document::Facts(clusters))
+        }
         Kind::Report => Ok(Document::Report(Box::new(read_as(path, text)?))),
     }
 }
 
 /// Facts from inside another document, whose own schema is still to be looked at.
-fn all_facts(path: &Path, clusters: Vec<ClusterFacts>) -> Result<Document, LoadError> {
+fn all_facts(path: &Path, clusters: &[ClusterFacts]) -> Result<(), LoadError> {
     if clusters.is_empty() {
         return Err(at_file(path, "holds no cluster"));
     }
@@ -222,7 +231,7 @@ fn all_facts(path: &Path, clusters: Vec<ClusterFacts>) -> Result<Document, LoadE
                 other.name, other.schema
             ),
         )),
-        None => Ok(Document::Facts(clusters)),
+        None => Ok(()),
     }
 }
 

@@ -1,7 +1,10 @@
 //! [`Settings`]: what flags, environment and configuration file come to. Flags override the environment (both are
 //! clap's business), which overrides the file.
 
+mod site;
+
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -10,13 +13,18 @@ use prejoin_checks::facts::cilium::Cilium;
 use prejoin_checks::facts::provenance::{Fact, Source};
 use prejoin_checks::facts::{ClusterFacts, DeclaredRange};
 use prejoin_checks::intent::{ExternalNetwork, Intent};
+use prejoin_checks::observation::Observations;
+use prejoin_checks::plan::Pace;
 use prejoin_checks::policy::Policy;
 use prejoin_checks::profile::Profile;
 
 use crate::cli;
-use crate::config::{ClusterEntry, Config, FailOn, Planned, Ranges, Timeout};
+use crate::config::{ClusterAgents, ClusterEntry, Config, FailOn, Planned, Ranges, Site, Timeout};
 use crate::error::Error;
+use crate::fleet;
+use crate::load::{self, Asked};
 use crate::report::Format;
+use crate::run::Member;
 
 /// Everything that was asked for.
 #[derive(Debug)]
@@ -33,6 +41,25 @@ pub struct Settings {
     pub reading: Reading,
     /// How the report is written.
     pub format: Format,
+    /// How probes are sent, and by whom.
+    pub probing: Probing,
+    /// What agents saw, where an audit's bundle says so.
+    pub observations: Option<Box<Observations>>,
+    /// The command as it was typed for the audit whose bundle is judged.
+    pub command: Option<String>,
+}
+
+/// How probes are sent, and by whom.
+#[derive(Debug, Default)]
+pub struct Probing {
+    /// How fast, and how patiently.
+    pub pace: Pace,
+    /// What the choice of pairs is drawn from; without it, the moment of the audit.
+    pub seed: Option<u64>,
+    /// The agents of sites.
+    pub members: Vec<Member>,
+    /// What is said of the agents of clusters with an API, by name.
+    pub agents: BTreeMap<String, ClusterAgents>,
 }
 
 /// One cluster and where its facts come from.
@@ -56,8 +83,17 @@ pub enum Origin {
     },
     /// A facts file, which may hold several clusters.
     File(PathBuf),
+    /// A file that is read already.
+    Loaded {
+        /// The clusters it holds.
+        facts: Vec<ClusterFacts>,
+        /// The file, as the user named it.
+        from: String,
+    },
     /// The configuration: the cluster is planned.
     Planned(Box<ClusterFacts>),
+    /// The configuration: a site that is known by its nodes.
+    Site(Box<ClusterFacts>),
 }
 
 /// How clusters are read.
@@ -82,14 +118,19 @@ impl Settings {
         if clusters.is_empty() {
             clusters.push(Cluster::of(current_context(args.clusters.kubeconfig.as_deref())));
         }
-        Self::new(&file, clusters, &args.judging, file.reading(&args.reading), now)
+        let asked = None;
+        let mut settings = Self::new(&file, clusters, &args.judging, file.reading(&args.reading), now, asked)?;
+        settings.probing = file.probing(&args.sending, &settings.clusters);
+        Ok(settings)
     }
 
     /// What `prejoin check` was asked for.
     pub fn check(args: &cli::Check, now: Timestamp) -> Result<Self, Error> {
         let file = File::read(args.judging.config.as_deref())?;
-        let files = args.files.iter().cloned().map(Origin::File);
-        let clusters = file.clusters(files.collect(), None);
+        let mut loaded = Loaded::read(&args.files)?;
+        let mut clusters = file.clusters(std::mem::take(&mut loaded.origins), None);
+        // What was planned when a bundle was written is in it.
+        clusters.retain(|cluster| !matches!((&cluster.origin, &cluster.name), (Origin::Planned(_), Some(name)) if loaded.names.contains(name)));
         if let Some(live) = clusters
             .iter()
             .find(|cluster| matches!(cluster.origin, Origin::Context { .. }))
@@ -105,7 +146,10 @@ impl Settings {
                 "name the facts files to check (`prejoin facts` writes them)".to_owned(),
             ));
         }
-        Self::new(&file, clusters, &args.judging, Reading::default(), now)
+        let asked = loaded.asked.as_deref();
+        let mut settings = Self::new(&file, clusters, &args.judging, Reading::default(), now, asked)?;
+        settings.observations = loaded.observations;
+        Ok(settings)
     }
 
     fn new(
@@ -114,26 +158,50 @@ impl Settings {
         judging: &cli::Judging,
         reading: Reading,
         now: Timestamp,
+        asked: Option<&Asked>,
     ) -> Result<Self, Error> {
         let config = &file.config;
-        let choose = |flags: &[String], from_file: &[String]| {
+        // What the audit was asked for whose bundle is judged comes last.
+        let before = |list: fn(&Asked) -> &Vec<String>| asked.map(list).cloned().unwrap_or_default();
+        let choose = |flags: &[String], from_file: &[String], before: Vec<String>| {
             // A variable that is set to nothing gives one empty name.
             let flags: Vec<String> = flags.iter().filter(|name| !name.is_empty()).cloned().collect();
-            if flags.is_empty() { from_file.to_vec() } else { flags }
+            [flags, from_file.to_vec(), before]
+                .into_iter()
+                .find(|list| !list.is_empty())
+                .unwrap_or_default()
         };
+        let profiles = [&judging.profile, &config.profiles];
+        let profiles = profiles.into_iter().chain(asked.map(|asked| &asked.profiles));
+        let fail_on = judging
+            .fail_on
+            .or(config.fail_on)
+            .map(|fail_on| fail_on == FailOn::Warn);
         let policy = Policy {
-            profiles: unique(if judging.profile.is_empty() {
-                &config.profiles
-            } else {
-                &judging.profile
-            }),
-            only: choose(&judging.only, &config.only),
-            skip: choose(&judging.skip, &config.skip),
-            waivers: config.waivers.clone(),
-            probe: judging.probe.or(config.probe).unwrap_or_default(),
-            allow_unknown: judging.allow_unknown.or(config.allow_unknown).unwrap_or_default(),
-            fail_on_warn: judging.fail_on.or(config.fail_on).unwrap_or_default() == FailOn::Warn,
-            evaluated_at: now,
+            profiles: unique(
+                profiles
+                    .into_iter()
+                    .find(|list| !list.is_empty())
+                    .unwrap_or(&Vec::new()),
+            ),
+            only: choose(&judging.only, &config.only, before(|asked| &asked.only)),
+            skip: choose(&judging.skip, &config.skip, before(|asked| &asked.skip)),
+            waivers: match asked {
+                Some(asked) if config.waivers.is_empty() => asked.waivers.clone(),
+                _ => config.waivers.clone(),
+            },
+            probe: judging
+                .probe
+                .or(config.probe)
+                .or(asked.map(|asked| asked.probe))
+                .unwrap_or_default(),
+            allow_unknown: judging
+                .allow_unknown
+                .or(config.allow_unknown)
+                .or(asked.map(|asked| asked.allow_unknown))
+                .unwrap_or_default(),
+            fail_on_warn: fail_on.or(asked.map(|asked| asked.fail_on_warn)).unwrap_or_default(),
+            evaluated_at: asked.map_or(now, |asked| asked.evaluated_at),
         };
         known_checks("--only", &policy.only)?;
         known_checks("--skip", &policy.skip)?;
@@ -141,10 +209,16 @@ impl Settings {
         Ok(Self {
             clusters,
             declared: file.declared(),
-            intent: file.intent(),
+            intent: match asked {
+                Some(asked) if !file.is_given() => asked.intent.clone(),
+                _ => file.intent(),
+            },
             policy,
             reading,
             format: judging.output.or(config.output).unwrap_or_default(),
+            probing: Probing::default(),
+            observations: None,
+            command: asked.and_then(|asked| asked.command.clone()),
         })
     }
 }
@@ -196,6 +270,42 @@ impl Cluster {
     }
 }
 
+/// Files to judge, read: each as an origin, with what one of them says of the audit that wrote it.
+#[derive(Default)]
+struct Loaded {
+    origins: Vec<Origin>,
+    names: Vec<String>,
+    asked: Option<Box<Asked>>,
+    observations: Option<Box<Observations>>,
+}
+
+impl Loaded {
+    fn read(files: &[PathBuf]) -> Result<Self, Error> {
+        let mut all = Self::default();
+        let bundles = fleet::side_by_side(files, |file| load::bundle(file));
+        for (file, bundle) in files.iter().zip(bundles) {
+            let bundle = bundle?;
+            let audited = bundle.audit.is_some() || bundle.observations.is_some();
+            if audited && (all.asked.is_some() || all.observations.is_some()) {
+                return Err(Error::Usage(format!(
+                    "{} is a second audit's bundle: only one can be judged at a time",
+                    load::shown(file)
+                )));
+            }
+            if audited {
+                all.asked = bundle.audit;
+                all.observations = bundle.observations;
+            }
+            all.names.extend(bundle.clusters.iter().map(|facts| facts.name.clone()));
+            all.origins.push(Origin::Loaded {
+                facts: bundle.clusters,
+                from: load::shown(file),
+            });
+        }
+        Ok(all)
+    }
+}
+
 /// The configuration file, or what stands for it where there is none.
 struct File {
     /// As errors and sources call it.
@@ -235,7 +345,57 @@ impl File {
             }
             clusters.push(self.cluster(place, entry, kubeconfig));
         }
+        if !from_flags {
+            clusters.extend(
+                (0..)
+                    .zip(&self.config.sites)
+                    .map(|(place, site)| self.site(place, site)),
+            );
+        }
         clusters
+    }
+
+    fn site(&self, place: usize, site: &Site) -> Cluster {
+        Cluster {
+            origin: match &site.facts {
+                Some(facts) => Origin::File(self.directory.join(facts)),
+                None => Origin::Site(Box::new(site::facts(site, &self.name, &format!("sites[{place}]")))),
+            },
+            name: Some(site.name.clone()),
+        }
+    }
+
+    /// How probes are sent, and by whom, where these are the clusters.
+    fn probing(&self, args: &cli::Sending, clusters: &[Cluster]) -> Probing {
+        let pace = &self.config.pace;
+        let number = |flag: Option<NonZeroU32>, file: Option<NonZeroU32>, default| {
+            flag.or(file).map_or(default, NonZeroU32::get)
+        };
+        let usual = Pace::default();
+        let is_there = |site: &&Site| clusters.iter().any(|cluster| cluster.name.as_ref() == Some(&site.name));
+        let sites = self.config.sites.iter().filter(is_there);
+        let entries = self.config.clusters.iter();
+        Probing {
+            pace: Pace {
+                rate: number(args.rate, pace.rate, usual.rate),
+                target_rate: number(args.target_rate, pace.target_rate, usual.target_rate),
+                timeout_millis: args
+                    .probe_timeout
+                    .or(pace.timeout)
+                    .map_or(usual.timeout_millis, |timeout| timeout.millis),
+                samples: number(args.samples, pace.samples, usual.samples),
+            },
+            seed: args.seed.or(pace.seed),
+            members: sites.flat_map(|site| site::members(site, &self.directory)).collect(),
+            agents: entries
+                .map(|entry| (entry.name.clone(), entry.agents.clone()))
+                .collect(),
+        }
+    }
+
+    /// Whether there is one.
+    fn is_given(&self) -> bool {
+        !self.name.is_empty()
     }
 
     fn cluster(&self, place: usize, entry: &ClusterEntry, kubeconfig: Option<&Path>) -> Cluster {

@@ -15,4 +15,5 @@ mod cli {
     mod command;
     mod diff;
     mod facts;
+    mod probe;
 }

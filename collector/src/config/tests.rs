@@ -28,6 +28,19 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(config.waivers[0].owner, "net-team");
     assert_eq!(config.submariner.globalnet, Some(true));
     assert_eq!(config.external_networks[0].name, "office");
+    assert_eq!(config.pace.timeout, Some(ProbeTimeout { millis: 500 }));
+    let (edge, lab) = (&config.sites[0].nodes, &config.sites[1].nodes);
+    assert_eq!(edge[0].ssh, Some(SshEntry::Destination("admin@gw1.example".to_owned())));
+    let gw2 = SshOptions {
+        destination: "gw2".to_owned(),
+        options: vec!["-p".to_owned(), "2222".to_owned()],
+        agent: Some("/opt/prejoin-agent".to_owned()),
+        sudo: true,
+    };
+    assert_eq!(edge[1].ssh, Some(SshEntry::Full(gw2)));
+    assert_eq!(lab[0].local, Some(LocalEntry::Beside(true)));
+    assert!(matches!(&lab[1].local, Some(LocalEntry::Command(words)) if words.len() == 6));
+    assert_eq!(lab[2].exec.as_ref().unwrap().pod, "agent-0");
 }
 
 #[test]
@@ -35,7 +48,7 @@ fn an_unknown_key_is_named_with_its_place_and_an_excerpt() {
     let message = complaint("clusters:\n- name: east\n  contxt: admin@east\n");
     assert_eq!(
         message,
-        "prejoin.yaml:4:3: unknown field `contxt`, expected one of name, context, kubeconfig, facts, planned, ranges\n\
+        "prejoin.yaml:4:3: unknown field `contxt`, expected one of name, context, kubeconfig, facts, planned, ranges, agents\n\
          \x20 |\n2 | clusters:\n3 | - name: east\n4 |   contxt: admin@east\n  |   ^"
     );
 }
@@ -53,6 +66,28 @@ fn a_value_that_makes_no_sense_is_named_with_its_place() {
         ),
         ("kind: Pod\n", ":2:7: ", "Audit"),
         ("waivers:\n- code: CM301\n", ":3:3: ", "owner"),
+        ("pace: {timeout: 2m}\n", ":2:17: ", "at most a minute"),
+        ("pace: {rate: 0}\n", ":2:8: ", "nonzero"),
+        (
+            "sites:\n- {name: a, nodes: [{name: b, ssh: {destnation: c}}]}\n",
+            ":3:",
+            "destnation",
+        ),
+        (
+            "sites:\n- {name: a, nodes: [{name: b, ssh: [c]}]}\n",
+            ":3:",
+            "a destination as `user@host`",
+        ),
+        (
+            "sites:\n- {name: a, nodes: [{name: b, local: agent}]}\n",
+            ":3:",
+            "a command and its arguments",
+        ),
+        (
+            "sites:\n- {name: a, nodes: [{name: b, addresses: [10.0.0.300]}]}\n",
+            ":3:",
+            "IP address",
+        ),
         ("probe: all\n", ":2:8: ", "cover"),
     ] {
         let message = complaint(body);
@@ -88,6 +123,48 @@ fn a_cluster_has_one_origin_and_a_name_of_its_own() {
         complaint("clusters:\n- {name: east, planned: {}, ranges: {pods: [10.0.0.0/16]}}\n"),
         "prejoin.yaml: clusters[0] (east): the ranges of a planned cluster stand under planned"
     );
+}
+
+#[test]
+fn a_site_has_nodes_that_can_be_told_apart_and_reached_in_one_way() {
+    for (sites, says) in [
+        ("{name: a}", "sites[0] (a): it has neither nodes nor facts"),
+        ("{name: '', facts: a.json}", "sites[0]: name is empty"),
+        (
+            "{name: a, nodes: [{name: b, addresses: [10.0.0.1]}, {name: b, addresses: [10.0.0.2]}]}",
+            "sites[0].nodes[1] (b): a node of this name and network is there already",
+        ),
+        (
+            "{name: a, nodes: [{name: b, ssh: c, local: true, addresses: [10.0.0.1]}]}",
+            "sites[0].nodes[0] (b): only one of ssh, exec and local can be said",
+        ),
+        (
+            "{name: a, nodes: [{name: b}]}",
+            "sites[0].nodes[0] (b): it needs addresses",
+        ),
+        (
+            "{name: a, nodes: [{name: b, addresses: ['::']}]}",
+            "sites[0].nodes[0] (b): :: is no address of a node",
+        ),
+        (
+            "{name: a, nodes: [{name: b, ssh: -oProxyCommand=x, addresses: [10.0.0.1]}]}",
+            "sites[0].nodes[0] (b): ssh needs a destination",
+        ),
+        (
+            "{name: a, nodes: [{name: b, local: [], addresses: [10.0.0.1]}]}",
+            "sites[0].nodes[0] (b): the command of local is empty",
+        ),
+    ] {
+        let message = complaint(&format!("sites:\n- {sites}\n"));
+        assert!(message.starts_with(&format!("prejoin.yaml: {says}")), "{message}");
+    }
+    // A node may have one agent in its own network and one in a pod's.
+    let both = "{name: a, nodes: [{name: b, addresses: [10.0.0.1]}, {name: b, network: pod, addresses: [10.1.0.1]}]}";
+    assert!(parse(&format!("sites:\n- {both}\n")).is_ok());
+    let message = complaint("clusters:\n- {name: a}\nsites:\n- {name: a, facts: a.json}\n");
+    assert_eq!(message, "prejoin.yaml: sites[0]: something else is called a already");
+    let message = complaint("clusters:\n- {name: a, facts: a.json, agents: {use: true}}\n");
+    assert!(message.contains("agents are reached through a context"), "{message}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ const MAX_THREADS: usize = 4;
 const STACK_BYTES: usize = 8 << 20;
 
 /// What `make` makes of each item, in their order.
-pub(super) fn side_by_side<T: Sync, R: Send>(items: &[T], make: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(crate) fn side_by_side<T: Sync, R: Send>(items: &[T], make: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut made = Vec::new();

@@ -20,9 +20,15 @@ fn cluster(path: PathBuf, name: Option<&str>) -> Cluster {
 }
 
 async fn gathered(clusters: &[Cluster]) -> Result<Vec<String>, String> {
-    let facts = gather(clusters, &BTreeMap::new(), Reading::default()).await;
+    let facts = gather(
+        clusters.to_vec(),
+        &BTreeMap::new(),
+        Reading::default(),
+        &Cancel::never(),
+    )
+    .await;
     match facts {
-        Ok(facts) => Ok(facts.into_iter().map(|facts| facts.name).collect()),
+        Ok(gathered) => Ok(gathered.facts.into_iter().map(|facts| facts.name).collect()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -63,9 +69,8 @@ async fn declared_ranges_go_to_the_cluster_of_that_name() {
     let both = file(&directory, "both.json", &[cilium("east", 1), cilium("west", 2)]);
     let range = declared(RangeKind::Nodes, "203.0.113.0/24");
     let ranges = BTreeMap::from([("west".to_owned(), vec![range.clone()])]);
-    let facts = gather(&[cluster(both, None)], &ranges, Reading::default())
-        .await
-        .unwrap();
+    let gathered = gather(vec![cluster(both, None)], &ranges, Reading::default(), &Cancel::never()).await;
+    let facts = gathered.unwrap().facts;
     assert!(facts[0].declared.is_empty());
     assert_eq!(facts[1].declared, [range]);
 }

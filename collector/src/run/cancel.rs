@@ -24,6 +24,11 @@ impl Canceller {
 }
 
 impl Cancel {
+    /// One that is never told.
+    pub fn never() -> Self {
+        cancellation().1
+    }
+
     /// Waits until it is over; for ever if nobody is left to say so.
     pub async fn cancelled(&self) {
         let mut told = self.0.clone();

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use prejoin_checks::plan::{Pace, PlannedProbe, ProbeKind};
+use prejoin_checks::plan::{Pace, Plan, PlannedProbe, ProbeKind, cost};
 
 /// An agent may take so many timeouts for what it was told to send: silent probes are tried again.
 const TIMEOUTS: u32 = 12;
@@ -89,17 +89,78 @@ fn count(rate: u32) -> usize {
     usize::try_from(rate).unwrap_or(usize::MAX)
 }
 
-/// About how many packets a probe comes to at most, answers and repetitions included.
+/// How many packets a probe comes to at most, answers and repetitions included.
 fn packets(kind: &ProbeKind, samples: u32) -> u32 {
-    const REPEATED: u32 = 3;
     match kind {
-        ProbeKind::Tcp { tls: false, .. } => 10 * REPEATED,
-        ProbeKind::Tcp { tls: true, .. } => 20 * REPEATED,
-        ProbeKind::Udp { .. } | ProbeKind::Icmp | ProbeKind::IpProtocol { .. } => 2 * samples.saturating_mul(REPEATED),
-        // Every candidate, then every size in the gap between two of them.
-        ProbeKind::PathMtu { floor, ceiling, .. } => 2 * REPEATED * u32::from(ceiling.saturating_sub(*floor)).max(16),
-        ProbeKind::NatDiscovery { .. } => 2 * REPEATED,
+        ProbeKind::Tcp { tls, .. } => {
+            let handshake = if *tls {
+                cost::TLS_CONNECTION_PACKETS
+            } else {
+                cost::NONCE_CONNECTION_PACKETS
+            };
+            cost::TRIES * (handshake + cost::REPEATED_PACKETS)
+        }
+        ProbeKind::Udp { .. } => cost::EXCHANGE_PACKETS * cost::udp_datagrams_at_most(samples),
+        ProbeKind::Icmp => cost::EXCHANGE_PACKETS * (samples + (cost::TRIES - 1) * cost::ICMP_RETRY_ECHOES),
+        ProbeKind::IpProtocol { .. } => cost::TRIES * samples,
+        ProbeKind::PathMtu {
+            floor,
+            ceiling,
+            candidates,
+            ..
+        } => cost::EXCHANGE_PACKETS * cost::TRIES * sizes(*floor, *ceiling, candidates),
+        ProbeKind::NatDiscovery { .. } => cost::EXCHANGE_PACKETS * cost::TRIES,
         ProbeKind::Resolve { .. } => 0,
+    }
+}
+
+/// How many sizes a search tries at most: every candidate, then every size in the widest gap between two.
+fn sizes(floor: u16, ceiling: u16, candidates: &[u16]) -> u32 {
+    let within = candidates
+        .iter()
+        .copied()
+        .filter(|size| (floor..=ceiling).contains(size));
+    let marks: BTreeSet<u16> = within.chain([floor, ceiling]).collect();
+    let widest = marks
+        .iter()
+        .zip(marks.iter().skip(1))
+        .map(|(low, high)| high - low)
+        .max();
+    u32::try_from(marks.len()).unwrap_or(u32::MAX) + u32::from(widest.unwrap_or(0))
+}
+
+/// What a plan costs at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Packets on the wire, answers and repetitions included.
+    pub packets: u64,
+    /// Their bytes, as IP packets.
+    pub bytes: u64,
+    /// How long it takes if everything answers.
+    pub seconds: u64,
+}
+
+impl Cost {
+    /// What this plan costs at most.
+    pub fn of(plan: &Plan) -> Self {
+        /// A packet of any probe but the path MTU's: headers of IPv6 and TCP or UDP, and a nonce.
+        const PACKET_BYTES: u64 = 200;
+        let mut sum = Self::default();
+        let mut by_target: BTreeMap<String, u64> = BTreeMap::new();
+        for probe in &plan.probes {
+            let packets = u64::from(packets(&probe.kind, plan.pace.samples));
+            let size = match &probe.kind {
+                ProbeKind::PathMtu { ceiling, .. } => u64::from(*ceiling),
+                _ => PACKET_BYTES,
+            };
+            sum.packets += packets;
+            sum.bytes += packets * size;
+            *by_target.entry(target(probe)).or_default() += packets;
+        }
+        let busiest = by_target.into_values().max().unwrap_or(0);
+        let by_rate = sum.packets.div_ceil(u64::from(plan.pace.rate.max(1)));
+        sum.seconds = by_rate.max(busiest.div_ceil(u64::from(plan.pace.target_rate.max(1))));
+        sum
     }
 }
 

@@ -123,7 +123,7 @@ async fn a_conversation_from_the_first_line_to_the_last() {
     let mut results = Vec::new();
     let packets = session
         .probe(vec![order(5)], Pace::default(), PATIENCE, |probe, sent| {
-            results.push((probe, sent))
+            results.push((probe, sent));
         })
         .await;
     assert_eq!(packets, Ok(5));
@@ -334,7 +334,7 @@ async fn what_came_before_an_agent_died_counts() {
     let mut finished = Vec::new();
     let result = session
         .probe(vec![order(5), order(6)], Pace::default(), PATIENCE, |probe, _| {
-            finished.push(probe)
+            finished.push(probe);
         })
         .await;
     fails(result, AgentFailureKind::Died, "ended");

@@ -1,0 +1,133 @@
+//! Agents at work for an audit: found, opened, given a plan.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use prejoin_checks::facts::ClusterFacts;
+use prejoin_checks::facts::kernel::NetworkView;
+use prejoin_checks::fleet::{Audit, Cluster};
+use prejoin_checks::observation::Observations;
+use prejoin_checks::plan::make::{self, PlanOptions};
+use prejoin_checks::plan::{AgentId, Plan};
+
+use super::dry_run;
+use crate::agents;
+use crate::config::ClusterAgents;
+use crate::fleet::Live;
+use crate::output;
+use crate::run::{Agents, Cancel, Member, Options, Progress};
+use crate::settings::Settings;
+
+/// What came of it.
+pub(super) enum Probed {
+    /// There are no agents.
+    Nothing,
+    /// What would be sent.
+    Planned(Plan),
+    /// What agents saw.
+    Seen(Box<Observations>),
+}
+
+/// Opens sessions with all agents, adds what their nodes say to the clusters' facts, and lets them probe what a plan of these facts asks for.
+pub(super) async fn probe(
+    facts: &mut [ClusterFacts],
+    live: &[Live],
+    settings: &Settings,
+    dry_run: bool,
+    cancel: &Cancel,
+) -> Probed {
+    let members = members(facts, live, settings).await;
+    if members.is_empty() {
+        return Probed::Nothing;
+    }
+    let options = Options {
+        opening: settings.reading.timeout.0,
+        ..Options::default()
+    };
+    let progress = Progress::new();
+    let agents = Agents::open(members, &options, &progress, cancel.clone()).await;
+    for (id, failure) in agents.failures() {
+        output::say(&format!(
+            "prejoin: {}/{}: no agent: {}",
+            id.cluster, id.node, failure.detail
+        ));
+    }
+    add_node_facts(facts, &agents);
+    let plan = plan(facts, settings, &agents.ids());
+    if dry_run {
+        agents.close().await;
+        return Probed::Planned(plan);
+    }
+    if !cancel.is_cancelled() {
+        output::say(&format!("prejoin: {}", dry_run::cost_line(&plan)));
+    }
+    Probed::Seen(Box::new(agents.run(plan).await))
+}
+
+/// The agents of sites, and those found in clusters.
+async fn members(facts: &[ClusterFacts], live: &[Live], settings: &Settings) -> Vec<Member> {
+    let by_name: BTreeMap<&str, &ClusterFacts> = facts.iter().map(|facts| (facts.name.as_str(), facts)).collect();
+    let mut members = settings.probing.members.clone();
+    for member in &mut members {
+        if let Some(facts) = by_name.get(member.id.cluster.as_str()) {
+            complete(&mut member.id, facts);
+        }
+    }
+    let timeout = settings.reading.timeout.0;
+    let nothing_said = ClusterAgents::default();
+    let looking = live.iter().filter_map(|live| {
+        let facts = *by_name.get(live.name.as_str())?;
+        let wanted = settings.probing.agents.get(&live.name).unwrap_or(&nothing_said);
+        Some(async move { (live, agents::of_cluster(live, facts, wanted, timeout).await) })
+    });
+    for (live, found) in join_all(looking).await {
+        match found {
+            Ok(found) => members.extend(found),
+            Err(why) => output::say(&format!("prejoin: {}: its agents are not known: {why}", live.name)),
+        }
+    }
+    members
+}
+
+/// What the configuration leaves to the facts: where a node is, and how it is reached.
+fn complete(id: &mut AgentId, facts: &ClusterFacts) {
+    let mut nodes = facts.nodes.ok().into_iter().flatten();
+    let Some(node) = nodes.find(|node| node.name == id.node) else {
+        return;
+    };
+    if id.zone.is_empty() {
+        id.zone.clone_from(&node.zone);
+    }
+    if id.addresses.is_empty() && id.network == NetworkView::Host {
+        id.addresses = node.internal_ips().collect();
+    }
+}
+
+/// What nodes say now instead of what a facts file has of them. What an agent sees from inside a pod is not the node's.
+fn add_node_facts(facts: &mut [ClusterFacts], agents: &Agents<'_>) {
+    let on_hosts = agents.node_facts().filter(|(id, _)| id.network == NetworkView::Host);
+    for (id, node) in on_hosts {
+        let Some(cluster) = facts.iter_mut().find(|facts| facts.name == id.cluster) else {
+            continue;
+        };
+        match cluster.node_facts.iter_mut().find(|known| known.node == node.node) {
+            Some(known) => known.clone_from(node),
+            None => cluster.node_facts.push(node.clone()),
+        }
+    }
+}
+
+fn plan(facts: &[ClusterFacts], settings: &Settings, agents: &[AgentId]) -> Plan {
+    let clusters: Vec<Cluster<'_>> = (0..).zip(facts).map(|(id, facts)| Cluster::new(id, facts)).collect();
+    let profiles = settings.policy.profiles.iter();
+    let audits: Vec<Audit<'_>> = profiles
+        .map(|profile| Audit::new(*profile, &clusters, &settings.intent, &settings.policy))
+        .collect();
+    // Another moment, another pairing: in time all pairs are met.
+    let moment = settings.policy.evaluated_at.as_second().unsigned_abs();
+    let options = PlanOptions {
+        seed: settings.probing.seed.unwrap_or(moment),
+        pace: settings.probing.pace,
+    };
+    make::make(&audits, agents, &options)
+}

@@ -18,7 +18,18 @@ use built::{
 };
 
 async fn read(server: &ApiServer) -> ClusterFacts {
-    let options = ReadOptions::default();
+    read_as(server, ReadOptions::default()).await
+}
+
+async fn read_secrets(server: &ApiServer) -> ClusterFacts {
+    let options = ReadOptions {
+        read_secrets: true,
+        ..ReadOptions::default()
+    };
+    read_as(server, options).await
+}
+
+async fn read_as(server: &ApiServer, options: ReadOptions) -> ClusterFacts {
     let mut config = kube::Config::new(server.url().parse().unwrap());
     configure(&mut config, options.timeout);
     read_cluster(connect(config).unwrap(), "east", options).await
@@ -208,7 +219,7 @@ mod submariner {
             .inventory()
             .into_iter()
             .filter(|(name, why)| {
-                why.is_some()
+                why.is_some_and(|why| why.reason != Reason::NotAsked)
                     && (name.contains("Submariner")
                         || name.contains("lobal")
                         || name.contains("MCS")
@@ -260,7 +271,49 @@ mod submariner {
 
         let written = serde_json::to_string(&facts).unwrap();
         assert!(!written.contains("hush"), "a secret was kept");
+        assert_eq!(why(&known.psk).0, Reason::NotAsked);
         assert!(server.requests_for("secrets").is_empty());
+    }
+
+    #[tokio::test]
+    async fn its_key_is_the_same_wherever_it_is_kept() {
+        let path = format!("/apis/submariner.io/v1alpha1/namespaces/{OPERATOR}/submariners/submariner");
+        let of_field = kubeadm_with_submariner().edit(&path, |object| object["spec"]["ceIPSecPSK"] = "hush".into());
+        let of_secret = kubeadm_with_submariner().edit(&path, |object| {
+            object["spec"]["ceIPSecPSKSecret"] = "submariner-ipsec-psk".into();
+        });
+        let mut fingerprints = Vec::new();
+        for (objects, source) in [
+            (of_field, format!("Submariner {OPERATOR}/submariner  spec.ceIPSecPSK")),
+            (of_secret, format!("Secret {OPERATOR}/submariner-ipsec-psk  psk")),
+        ] {
+            let facts = read_secrets(&ApiServer::start(objects)).await;
+            let psk = facts.submariner.get().unwrap().psk.known_value().unwrap();
+            assert_eq!(psk.source.to_string(), source);
+            fingerprints.push(psk.value.fingerprint.clone());
+            assert!(
+                !serde_json::to_string(&facts).unwrap().contains("hush"),
+                "a key was kept"
+            );
+        }
+        assert_eq!(fingerprints[0], fingerprints[1]);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_cannot_be_read_is_unknown() {
+        let path = format!("/apis/submariner.io/v1alpha1/namespaces/{OPERATOR}/submariners/submariner");
+        let objects = |secret: &str| {
+            kubeadm_with_submariner().edit(&path, |object| object["spec"]["ceIPSecPSKSecret"] = secret.into())
+        };
+        let psk = async |server: &ApiServer| why(&read_secrets(server).await.submariner.get().unwrap().psk);
+
+        let server = ApiServer::start(objects("submariner-ipsec-psk"));
+        server.inject(Failure::Forbidden.of("secrets"));
+        let (reason, detail) = psk(&server).await;
+        assert_eq!(reason, Reason::Forbidden, "{detail}");
+
+        let (reason, detail) = psk(&ApiServer::start(objects("another"))).await;
+        assert_eq!(reason, Reason::NotFound, "{detail}");
     }
 
     #[tokio::test]

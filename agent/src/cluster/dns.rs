@@ -9,7 +9,7 @@ use prejoin_checks::facts::provenance::{Fact, Known, Reason, Source, Unknown};
 use serde::Deserialize;
 
 use super::config_map::{ConfigMap, ConfigMaps};
-use super::object::{managers, or_default};
+use super::object::{is_name, managers, or_default};
 use super::permissions::{CLUSTER_ROLES, OPENSHIFT_DNS};
 use super::reader::Reader;
 use super::workloads::{Workloads, image_name, image_version};
@@ -101,16 +101,6 @@ fn from_config(
 
 fn in_cluster_dns(namespace: &str) -> bool {
     [SYSTEM, OPENSHIFT].contains(&namespace)
-}
-
-/// Whether a text is an RFC 1123 subdomain as far as a path is concerned.
-fn is_name(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= 253
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 /// CoreDNS in any packaging, but not Lighthouse, which is built from it.

@@ -37,6 +37,17 @@ where
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
+/// Whether a text is an RFC 1123 subdomain as far as a path is concerned: what stands in an object becomes part of a request only if it
+/// is a name.
+pub(crate) fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 253
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
 /// The entries whose key starts with one of the prefixes, or is one of them.
 pub(crate) fn pick(map: BTreeMap<String, String>, prefixes: &[&str]) -> BTreeMap<String, String> {
     pick_by(map, |key| prefixes.iter().any(|prefix| key.starts_with(prefix)))

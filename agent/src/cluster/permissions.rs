@@ -181,7 +181,7 @@ resources! {
         => ["imported EndpointSlices"];
     SUBMARINERS: "submariner.io" ["v1alpha1"], "submariners", [List],
         "How Submariner was installed and what it found; the IPsec key and the broker's token beside it are skipped."
-        => ["Submariner"];
+        => ["Submariner", "Submariner pre-shared key"];
     SERVICE_DISCOVERIES: "submariner.io" ["v1alpha1"], "servicediscoveries", [List],
         "Which domains Submariner answers for; the broker's token beside them is skipped."
         => ["ServiceDiscovery"];
@@ -224,10 +224,13 @@ pub static SECRETS: Resource = Resource {
     plural: "secrets",
     verbs: &[Get],
     why: "Fingerprints of certificates and ids of keys.",
-    facts: &["mesh Secrets"],
+    facts: &["mesh Secrets", "Submariner pre-shared key"],
 };
 
-/// The names of the Secrets that are read with `--read-secrets`, and only then.
+/// The Secret of Submariner's pre-shared key, as `subctl` calls it; the `Submariner` object may name another.
+pub const PSK_SECRET_NAME: &str = "submariner-ipsec-psk";
+
+/// The names of Cilium's Secrets that are read with `--read-secrets`, and only then.
 pub const SECRET_NAMES: &[&str] = &[
     "cilium-ca",
     "cilium-clustermesh",
@@ -294,7 +297,8 @@ pub fn secrets_role() -> String {
     let mut yaml = String::from(
         "# Optional: what `prejoin --read-secrets` reads besides, by name, to compare certificates and IPsec key ids.\n\
          # RBAC cannot grant a Secret without its private keys: prejoin reduces them to fingerprints at once and keeps\n\
-         # nothing else. Bind it with a RoleBinding in Cilium's namespace rather than cluster-wide.\n\
+         # nothing else. Bind it with a RoleBinding in the namespaces of Cilium and\n\
+         # of Submariner's operator rather than cluster-wide.\n\
          # Made from the table in agent/src/cluster/permissions.rs, and compared with it by a test.\n\
          apiVersion: rbac.authorization.k8s.io/v1\n\
          kind: ClusterRole\n\
@@ -302,7 +306,7 @@ pub fn secrets_role() -> String {
          rules:\n\
          \x20 - apiGroups: [\"\"]\n    resources: [\"secrets\"]\n    verbs: [\"get\"]\n    resourceNames:\n",
     );
-    for name in SECRET_NAMES {
+    for name in SECRET_NAMES.iter().chain([&PSK_SECRET_NAME]) {
         let _ = writeln!(yaml, "      - {name}");
     }
     yaml

@@ -1,13 +1,14 @@
 //! Submariner, wherever its objects are, as a member and as the cluster that holds the broker.
 //!
 //! The `Submariner` object holds the IPsec key and a token of the broker. Only named fields are ever deserialised, and
-//! those are not among them.
+//! those are not among them, but for the key with `--read-secrets`: `psk.rs` makes a fingerprint of it at once.
 
 mod broker;
 mod connections;
 mod globalnet;
 mod installed;
 mod operator;
+mod psk;
 
 use std::collections::BTreeSet;
 
@@ -48,9 +49,10 @@ pub(crate) async fn read(reader: &Reader<'_>, workloads: &Workloads) -> Fact<Sub
     }
     let member = member_namespace(&config, gateway_namespace, workloads);
     let brokers = broker_namespaces(&broker, &clusters, member.as_deref());
-    let (range_infos, installed) = tokio::join!(
+    let (range_infos, installed, psk) = tokio::join!(
         broker::read(reader, &brokers),
         installed::read(reader, workloads, member.as_deref()),
+        psk::read(reader, member.as_deref()),
     );
     let submariner = Submariner {
         config,
@@ -67,6 +69,7 @@ pub(crate) async fn read(reader: &Reader<'_>, workloads: &Workloads) -> Fact<Sub
         gateway_lease_holder: installed.lease_holder,
         versions: installed.versions,
         unready_pods: installed.unready_pods,
+        psk,
     };
     Fact::Known(Known::new(submariner, Source::read("/apis", GROUP)))
 }

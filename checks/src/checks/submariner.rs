@@ -21,6 +21,7 @@ pub mod live;
 pub mod mcs;
 pub mod platform;
 pub mod ports;
+pub mod psk;
 pub mod ranges;
 pub mod truth;
 pub mod tunnel_addresses;
@@ -52,6 +53,7 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     flows::CHECKS,
     truth::CHECKS,
     live::CHECKS,
+    psk::CHECKS,
     mcs::CHECKS,
     dns::CHECKS,
 ];

@@ -53,6 +53,16 @@ pub struct Submariner {
     /// Pods in the operator namespace that are not ready, as `name: reason`.
     #[serde(default)]
     pub unready_pods: Fact<Vec<String>>,
+    /// The pre-shared key of the tunnels, reduced; `not asked` unless Secrets may be read.
+    #[serde(default)]
+    pub psk: Fact<PreSharedKey>,
+}
+
+/// The pre-shared key, without the key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PreSharedKey {
+    /// The first 8 bytes of PBKDF2 with a constant salt, in hex: equal keys have equal fingerprints.
+    pub fingerprint: String,
 }
 
 /// Named fields of `Submariner` spec and status.
@@ -344,6 +354,7 @@ impl Submariner {
             ("gateway lease", self.gateway_lease_holder.why()),
             ("Submariner versions", self.versions.why()),
             ("Submariner pods", self.unready_pods.why()),
+            ("Submariner pre-shared key", self.psk.why()),
         ]
     }
 }

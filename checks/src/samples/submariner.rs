@@ -257,6 +257,7 @@ fn member(name: &str, number: u8, endpoints: &[Endpoint], clusters: &[Submariner
                 Source::read(format!("workloads in {MEMBER_NAMESPACE}"), "image"),
             ),
             unready_pods: Fact::known(Vec::new(), Source::read(format!("Pods in {MEMBER_NAMESPACE}"), "")),
+            psk: Fact::unknown(Reason::NotAsked, "Secrets are read with --read-secrets only"),
         },
         Source::read("CustomResourceDefinitions submariner.io", ""),
     );

@@ -188,7 +188,7 @@ pub(super) async fn broker(reader: &Reader<'_>) -> Fact<Broker> {
 }
 
 /// The first by `namespace/name` of what should be one object.
-async fn first<T, V>(
+pub(super) async fn first<T, V>(
     reader: &Reader<'_>,
     resource: &Resource,
     reduce: impl Fn(T) -> (String, V) + Send + Sync,

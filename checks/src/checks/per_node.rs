@@ -109,6 +109,28 @@ impl Seen {
         }
     }
 
+    /// Whether nothing is wrong.
+    pub fn is_fine(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// Both together: fine only if both are.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.faults.extend(other.faults);
+        self.evidence.extend(other.evidence);
+        self
+    }
+
+    /// The same faults, each with this severity.
+    #[must_use]
+    pub fn weighing(mut self, severity: Severity) -> Self {
+        for (weight, _) in &mut self.faults {
+            *weight = Some(severity);
+        }
+        self
+    }
+
     /// Adds a piece of evidence.
     #[must_use]
     pub fn evidence(mut self, evidence: Evidence) -> Self {

@@ -19,6 +19,7 @@ pub mod kube_proxy;
 pub mod lab;
 pub mod live;
 pub mod mcs;
+pub mod node;
 pub mod platform;
 pub mod ports;
 pub mod psk;
@@ -50,6 +51,14 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     addresses::CHECKS,
     ports::CHECKS,
     lab::CHECKS,
+    node::addresses::CHECKS,
+    node::modules::CHECKS,
+    node::sockets::CHECKS,
+    node::filters::CHECKS,
+    node::host::CHECKS,
+    node::mtu::CHECKS,
+    node::routing::CHECKS,
+    node::sysctls::CHECKS,
     flows::CHECKS,
     truth::CHECKS,
     live::CHECKS,

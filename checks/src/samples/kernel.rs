@@ -303,7 +303,7 @@ fn add_link(kernel: &mut NodeFacts, name: &str, kind: &str, mtu: u32, port: Opti
     });
     let own = [("rp_filter", "0"), ("forwarding", "1"), ("send_redirects", "0")];
     for (setting, value) in own {
-        let value = if setting == "rp_filter" && ["vx-submariner", "cni0"].contains(&name) {
+        let value = if setting == "rp_filter" && ["vx-submariner", "cni0", "flannel.1"].contains(&name) {
             "2"
         } else {
             value

@@ -5,40 +5,35 @@ use crate::facts::kernel::Presence;
 use crate::facts::provenance::{Source, Unknown};
 
 impl OnNode<'_> {
-    /// In what form the kernel has a feature. A link of that kind proves it; what was not loaded and could not be looked up is not known.
-    pub fn feature(&self, name: &str) -> Result<Presence, Unknown> {
-        let in_use = self
-            .kernel
-            .links
-            .ok()
-            .is_some_and(|links| links.iter().any(|link| link.kind == name));
-        if in_use {
-            return Ok(Presence::Loaded);
-        }
-        let known = self.kernel.features.known_value()?;
-        let feature = known.value.iter().find(|feature| feature.name == name);
-        match feature.map(|feature| feature.presence) {
-            Some(Presence::Unknown) => Err(Unknown::not_found(format!(
-                "whether the kernel can load {name} is not known: its module tree could not be read"
-            ))),
-            Some(presence) => Ok(presence),
-            None => Err(Unknown::not_found(format!(
-                "nobody looked whether the kernel has {name}"
-            ))),
-        }
-    }
-
-    /// Whether one of these features is there: the first that is. A refusal counts only where no other answer is a yes.
+    /// Whether the kernel has one of these, names of the same thing or what may stand in for it. A link of that kind proves it; what was not
+    /// loaded and could not be looked up is not known.
     pub fn has_one_of(&self, names: &[&str]) -> Result<bool, Unknown> {
-        let mut open = None;
-        for name in names {
-            match self.feature(name) {
-                Ok(Presence::Absent) => {}
-                Ok(_) => return Ok(true),
-                Err(why) => open = open.or(Some(why)),
-            }
+        let links = self.kernel.links.ok();
+        if links.is_some_and(|links| links.iter().any(|link| names.contains(&link.kind.as_str()))) {
+            return Ok(true);
         }
-        open.map_or(Ok(false), Err)
+        let features = self.kernel.features.get()?;
+        let looked_for: Vec<_> = features
+            .iter()
+            .filter(|feature| names.contains(&feature.name.as_str()))
+            .collect();
+        let is_there = |presence| matches!(presence, Presence::Loaded | Presence::BuiltIn | Presence::Loadable);
+        if looked_for.iter().any(|feature| is_there(feature.presence)) {
+            return Ok(true);
+        }
+        if looked_for.is_empty() {
+            return Err(Unknown::not_found(format!(
+                "nobody looked whether the kernel has {}",
+                names.join(" or ")
+            )));
+        }
+        match looked_for.iter().find(|feature| feature.presence == Presence::Unknown) {
+            Some(feature) => Err(Unknown::not_found(format!(
+                "whether the kernel can load {} is not known: its module tree could not be read",
+                feature.name
+            ))),
+            None => Ok(false),
+        }
     }
 
     /// Whether a rule's features are all there: each entry is a feature with what may stand in for it.

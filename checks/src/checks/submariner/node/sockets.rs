@@ -118,7 +118,7 @@ declare_check! {
     /// ## References
     /// `submariner`, `pkg/natdiscovery/listener.go`, `pkg/cable`.
     pub static GATEWAY_LISTENERS = {
-        code: "SM454",
+        code: "SM458",
         slug: "gateway-listeners",
         title: "Another program listens on a gateway's port",
         severity: Fail,

@@ -15,42 +15,42 @@ fn blind(facts: ClusterFacts) -> ClusterFacts {
 
 #[test]
 fn a_vpn_of_the_host_on_a_gateway() {
-    assert_eq!(verdict(&ready(), "SM454"), Verdict::Pass);
-    let charon = alone(&with(ready(), "east-n2", "udp", 4500, "charon"), "SM454");
+    assert_eq!(verdict(&ready(), "SM458"), Verdict::Pass);
+    let charon = alone(&with(ready(), "east-n2", "udp", 4500, "charon"), "SM458");
     assert_eq!(
         (charon.verdict, charon.found.as_str()),
         (Verdict::Fail, "charon has UDP 4500 on east-n2")
     );
     assert_eq!(
-        verdict(&with(ready(), "east-n2", "udp", 500, "pluto"), "SM454"),
+        verdict(&with(ready(), "east-n2", "udp", 500, "pluto"), "SM458"),
         Verdict::Fail
     );
     assert_eq!(
-        verdict(&with(ready(), "east-n2", "udp", 4490, ""), "SM454"),
+        verdict(&with(ready(), "east-n2", "udp", 4490, ""), "SM458"),
         Verdict::Fail
     );
     assert_eq!(
-        verdict(&with(ready(), "east-n1", "udp", 4500, "charon"), "SM454"),
+        verdict(&with(ready(), "east-n1", "udp", 4500, "charon"), "SM458"),
         Verdict::Pass
     );
-    assert_eq!(verdict(&blind(ready()), "SM454"), Verdict::Unknown);
+    assert_eq!(verdict(&blind(ready()), "SM458"), Verdict::Unknown);
 }
 
 #[test]
 fn a_members_own_processes_may_listen() {
     let own = with(joined(), "east-n2", "udp", 4500, "pluto");
     let own = with(own, "east-n2", "udp", 4490, "submariner-gate");
-    assert_eq!(verdict(&own, "SM454"), Verdict::Pass);
+    assert_eq!(verdict(&own, "SM458"), Verdict::Pass);
     // The agent may not see whose it is; a gateway that is ready could not be so without its ports.
     let mut unnamed = with(joined(), "east-n2", "udp", 4490, "");
     unnamed
         .node_facts
         .iter_mut()
         .for_each(|kernel| value_mut(&mut kernel.links).retain(|link| link.kind != "vxlan"));
-    assert_eq!(verdict(&unnamed, "SM454"), Verdict::Pass);
+    assert_eq!(verdict(&unnamed, "SM458"), Verdict::Pass);
     let daemon_sets = &mut submariner_config_mut(&mut unnamed).daemon_sets;
     daemon_sets.insert("gateway".to_owned(), "0 of 1 ready".to_owned());
-    assert_eq!(verdict(&unnamed, "SM454"), Verdict::Unknown);
+    assert_eq!(verdict(&unnamed, "SM458"), Verdict::Unknown);
 }
 
 #[test]

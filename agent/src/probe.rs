@@ -3,10 +3,15 @@
 //! All probes of a run are under way at once; [`pace`] decides when each packet may leave. What stays silent is tried again from other source
 //! ports a third of a timeout later, so that a run takes the slowest round trip, or one timeout and two thirds, and what the caps cost.
 
+mod icmp;
+mod ip_protocol;
+mod nat_discovery;
 pub mod outcome;
 pub mod pace;
+mod path_mtu;
 mod tally;
 mod tcp;
+mod tls;
 mod udp;
 
 use std::io;
@@ -18,7 +23,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use prejoin_checks::facts::kernel::ResolvedName;
 use prejoin_checks::facts::provenance::{Reason, Unknown};
-use prejoin_checks::observation::Sent;
+use prejoin_checks::observation::{Listening, Sent};
 use prejoin_checks::plan::{Pace, ProbeKind};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -106,6 +111,7 @@ pub async fn run(
     let tools = Arc::new(Tools {
         context: Arc::clone(context),
         udp: udp::Sources::new(Arc::clone(context)),
+        icmp: icmp::Clients::default(),
     });
     let mut running = JoinSet::new();
     for order in orders {
@@ -125,24 +131,57 @@ pub async fn run(
 struct Tools {
     context: Arc<ProbeContext>,
     udp: udp::Sources,
+    icmp: icmp::Clients,
 }
 
 async fn probe(tools: &Tools, order: ProbeOrder) -> Result<Sent, Unknown> {
     let context = &tools.context;
     match order.kind {
-        ProbeKind::Tcp { port, .. } => {
-            let target = SocketAddr::new(target(&order).await?, port);
-            tcp::probe(context, order.id, target, order.listening).await
+        ProbeKind::Tcp { port, tls } => {
+            let asked = tcp::Order {
+                id: order.id,
+                target: SocketAddr::new(target(&order).await?, port),
+                host: &order.host,
+                nonce: order.listening == Some(Listening::Bound),
+                tls,
+            };
+            tcp::probe(context, asked).await
         }
         ProbeKind::Udp { port } => {
             let target = SocketAddr::new(target(&order).await?, port);
             udp::probe(&tools.udp, order.id, target, order.listening).await
         }
         ProbeKind::Resolve { names } => Ok(resolve_all(names).await),
-        _ => Err(Unknown::new(
-            Reason::NotAsked,
-            "this agent does not know this kind of probe",
-        )),
+        ProbeKind::Icmp => icmp::probe(context, &tools.icmp, order.id, target(&order).await?).await,
+        ProbeKind::IpProtocol { number } => ip_protocol::probe(context, order.id, target(&order).await?, number).await,
+        ProbeKind::PathMtu {
+            port,
+            floor,
+            ceiling,
+            ref candidates,
+        } => {
+            let asked = path_mtu::Order {
+                id: order.id,
+                target: SocketAddr::new(target(&order).await?, port),
+                floor,
+                ceiling,
+                candidates,
+                listening: order.listening,
+            };
+            path_mtu::probe(context, asked).await
+        }
+        ProbeKind::NatDiscovery {
+            port,
+            ref cluster_id,
+            ref endpoint_id,
+        } => {
+            let asked = nat_discovery::Order {
+                target: SocketAddr::new(target(&order).await?, port),
+                cluster_id,
+                endpoint_id,
+            };
+            nat_discovery::probe(context, asked).await
+        }
     }
 }
 
@@ -202,6 +241,14 @@ fn source_address(target: SocketAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip())
 }
 
+/// The beginning of a text, of at most so many bytes and of whole characters.
+fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len()))
+        .rev()
+        .find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
+}
+
 /// Why a probe could not even be tried.
 fn local_failure(what: &str, error: &io::Error) -> Unknown {
     let reason = match error.kind() {
@@ -209,4 +256,12 @@ fn local_failure(what: &str, error: &io::Error) -> Unknown {
         _ => Reason::ServerError,
     };
     Unknown::new(reason, format!("{what} could not be opened: {error}"))
+}
+
+/// For fuzzing: whatever Submariner's NAT discovery answers, parsing it does not panic.
+///
+/// # Panics
+/// If it does.
+pub fn fuzz_nat_discovery(datagram: &[u8]) {
+    nat_discovery::fuzz(datagram);
 }

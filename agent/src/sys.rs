@@ -12,6 +12,23 @@ use nix::libc;
 use socket2::Socket;
 use tokio::io::unix::AsyncFd;
 
+/// Sends every datagram whole or not at all, whatever path MTU the kernel has learned: sizes beyond the own link fail with `EMSGSIZE`,
+/// larger ones than the path carries get lost on the way (`IP_PMTUDISC_PROBE`).
+pub(crate) fn never_fragment(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    if ipv6 {
+        set_int(
+            socket,
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_PROBE,
+        )?;
+        // Without it, the kernel would fragment at the source.
+        set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)
+    } else {
+        set_int(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
+    }
+}
+
 /// How often a TCP connection request is repeated before the kernel gives up.
 pub(crate) fn limit_connection_requests(socket: BorrowedFd<'_>, repetitions: u8) -> io::Result<()> {
     set_int(socket, libc::IPPROTO_TCP, libc::TCP_SYNCNT, i32::from(repetitions))
@@ -21,6 +38,14 @@ pub(crate) fn limit_connection_requests(socket: BorrowedFd<'_>, repetitions: u8)
 pub(crate) fn enlarge_receive_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
     set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
         .or_else(|_| set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
+}
+
+/// The same for the socket of an ICMP client, which shows it by number only.
+pub(crate) fn enlarge_receive_buffer_of(client: &surge_ping::Client, bytes: i32) -> io::Result<()> {
+    let socket = client.get_socket();
+    // SAFETY: `socket` shares the ownership of the descriptor until the end of this function, so that it stays open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(socket.get_native_sock()) };
+    enlarge_receive_buffer(borrowed, bytes)
 }
 
 /// Binds a packet socket to all interfaces and this protocol, as [`libc::ETH_P_ALL`]; until then it receives nothing.

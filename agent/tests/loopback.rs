@@ -342,3 +342,217 @@ async fn answers_keep_to_their_rate() {
     let heard = heard_once(listeners);
     assert_eq!(heard.heard.received, sent.sent, "what is not answered is still heard");
 }
+
+#[tokio::test]
+async fn a_path_that_carries_all_is_found_in_one_round() {
+    for address in ["127.0.0.1", "::1"] {
+        let address = address.parse().unwrap();
+        let port = free_port();
+        let (listeners, _, _) = listen(Service::Udp(port), address);
+        let kind = ProbeKind::PathMtu {
+            port,
+            floor: 1_280,
+            ceiling: 9_000,
+            candidates: vec![1_400, 1_450, 1_500],
+        };
+        let sent = send(kind.clone(), address, Some(Listening::Bound), 2_000)
+            .await
+            .unwrap();
+        let found = sent.path_mtu.unwrap();
+        assert_eq!(
+            (found.largest_confirmed, found.smallest_failed, found.rounds),
+            (9_000, None, 1)
+        );
+        assert!(!found.black_hole);
+        drop(listeners);
+
+        let why = send(kind, address, Some(Listening::Captured), 2_000).await.unwrap_err();
+        assert!(why.detail.contains("no listener"), "{why}");
+    }
+}
+
+/// Whether the error says that a capability is missing; then the test says so, and passes only where that is allowed.
+fn lacks_capability(why: &Unknown) -> bool {
+    assert_eq!(
+        why.reason,
+        prejoin_checks::facts::provenance::Reason::Forbidden,
+        "{why}"
+    );
+    assert!(std::env::var_os("PREJOIN_REQUIRE_RAW").is_none(), "{why}");
+    eprintln!("skipped: {why}");
+    true
+}
+
+#[tokio::test]
+async fn echoes_are_answered() {
+    for address in ["127.0.0.1", "::1"] {
+        let address: IpAddr = address.parse().unwrap();
+        match send(ProbeKind::Icmp, address, None, 2_000).await {
+            Ok(sent) => {
+                assert_eq!((sent.sent, sent.answered, sent.longest_loss), (10, 10, 0), "{address}");
+                assert_eq!(sent.round_trip.unwrap().samples, 10);
+                assert!(sent.answered_ports.is_empty() && sent.silent_ports.is_empty());
+            }
+            Err(why) => assert!(lacks_capability(&why)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn packets_of_other_protocols_are_captured() {
+    for address in ["127.0.0.1", "::1"] {
+        let address: IpAddr = address.parse().unwrap();
+        let (listeners, state, _) = listen(Service::IpProtocol(50), address);
+        if let Err(why) = &state {
+            assert!(lacks_capability(why));
+            continue;
+        }
+        assert_eq!(state, Ok(Listening::Captured));
+        let sent = send(ProbeKind::IpProtocol { number: 50 }, address, state.ok(), 60)
+            .await
+            .unwrap();
+        assert_eq!((sent.sent, sent.answered), (10, 0));
+        let heard = heard_once(listeners);
+        assert_eq!(
+            (heard.heard.received, heard.heard.how),
+            (10, Listening::Captured),
+            "{address}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_capture_beside_the_socket_sees_what_the_socket_gets() {
+    let port = free_port();
+    let order = ListenOn {
+        id: 3,
+        address: HERE,
+        service: Service::Udp(port),
+        answer_rate: 1_000,
+    };
+    let (listeners, states) = Listeners::open(vec![order], &seal());
+    send(ProbeKind::Udp { port }, HERE, Some(Listening::Bound), 2_000)
+        .await
+        .unwrap();
+    let heard = heard_once(listeners).heard;
+    assert_eq!((heard.received, heard.captured), (10, states[0].captures.then_some(10)));
+}
+
+#[tokio::test]
+async fn submariners_nat_discovery_is_asked_politely() {
+    let gateway = tokio::net::UdpSocket::bind((HERE, 0)).await.unwrap();
+    let port = gateway.local_addr().unwrap().port();
+    let asked = tokio::spawn(async move {
+        let mut buffer = [0; 2_048];
+        let (length, from) = gateway.recv_from(&mut buffer).await.unwrap();
+        // UNKNOWN_DST_CLUSTER, to request number 1.
+        gateway
+            .send_to(&[26, 12, 8, 1, 16, 2, 26, 6, 10, 4, b'w', b'e', b's', b't'], from)
+            .await
+            .unwrap();
+        buffer[..length].to_vec()
+    });
+    let kind = ProbeKind::NatDiscovery {
+        port,
+        cluster_id: "west".into(),
+        endpoint_id: "cable".into(),
+    };
+    let sent = send(kind, HERE, None, 2_000).await.unwrap();
+    assert_eq!((sent.sent, sent.answered), (1, 1));
+    let answer = sent.nat_discovery.unwrap();
+    assert_eq!(
+        (answer.result.as_str(), answer.cluster_id.as_str()),
+        ("UNKNOWN_DST_CLUSTER", "west")
+    );
+    let asked = asked.await.unwrap();
+    assert_eq!(asked[..3], [8, 1, 18], "version 1, then the request form");
+}
+
+#[tokio::test]
+async fn a_services_certificate_is_looked_at() {
+    use tokio_rustls::rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+
+    let own = rcgen::generate_simple_self_signed(vec!["mesh.example".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let service = tokio::net::TcpListener::bind((HERE, 0)).await.unwrap();
+    let port = service.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = service.accept().await {
+            let _ = acceptor.accept(stream).await;
+        }
+    });
+    let sent = send(ProbeKind::Tcp { port, tls: true }, HERE, None, 5_000)
+        .await
+        .unwrap();
+    assert!(sent.connected);
+    let peek = sent.tls.unwrap();
+    assert_eq!((peek.failure, peek.version.as_str()), (None, "TLSv1.3"));
+    assert_eq!(peek.names, ["mesh.example"]);
+    assert_eq!((peek.fingerprint.len(), peek.asks_client_certificate), (64, false));
+    assert!(peek.not_before < peek.not_after);
+
+    let mute = std::net::TcpListener::bind((HERE, 0)).unwrap();
+    let port = mute.local_addr().unwrap().port();
+    let sent = send(ProbeKind::Tcp { port, tls: true }, HERE, None, 60).await.unwrap();
+    assert_eq!((sent.sent, sent.connected), (1, true));
+    assert!(sent.tls.unwrap().failure.is_some());
+}
+
+#[tokio::test]
+async fn names_are_resolved_by_the_nodes_resolver() {
+    let names = vec!["localhost".to_owned(), "no-such-name.invalid".to_owned()];
+    let sent = send(ProbeKind::Resolve { names }, HERE, None, 2_000).await.unwrap();
+    assert_eq!((sent.sent, sent.answered), (2, 1));
+    assert!(sent.names[0].result.as_ref().unwrap().iter().all(IpAddr::is_loopback));
+    assert!(sent.names[1].result.is_err());
+}
+
+#[tokio::test]
+async fn a_run_stays_within_what_the_plan_says_it_costs() {
+    let pace = pace(60);
+    let port = free_port();
+    for (kind, silent) in [
+        (ProbeKind::Udp { port }, false),
+        (ProbeKind::Udp { port: 0 }, true),
+        (ProbeKind::Icmp, false),
+    ] {
+        let holder = std::net::UdpSocket::bind((HERE, 0)).unwrap();
+        let kind = match kind {
+            ProbeKind::Udp { .. } if silent => ProbeKind::Udp {
+                port: holder.local_addr().unwrap().port(),
+            },
+            kind => kind,
+        };
+        let planned = prejoin_checks::plan::PlannedProbe {
+            id: 7,
+            codes: Vec::new(),
+            from: 0,
+            to: prejoin_checks::plan::Destination {
+                cluster: String::new(),
+                name: String::new(),
+                address: Some(HERE),
+                host: String::new(),
+                agent: None,
+            },
+            kind: kind.clone(),
+            listener: Some(0),
+        };
+        let (_listeners, _, _) = listen(Service::Udp(port), HERE);
+        let Ok(sent) = send(kind, HERE, Some(Listening::Bound), 60).await else {
+            continue;
+        };
+        let (healthy, most) = (cost::healthy(&planned, &pace), cost::at_most(&planned, &pace));
+        let packets = u64::from(sent.sent + sent.answered);
+        assert!(packets <= most.packets, "{packets} of {}", most.packets);
+        if !silent {
+            assert_eq!(packets, healthy.packets);
+        }
+    }
+}

@@ -1,5 +1,19 @@
 //! The search for the path MTU, as a state machine without input or output: the last answers in, the next sizes out.
+//!
+//! ```text
+//! 1  the sizes that decide something, once each, with the ceiling among them       healthy: done after a round trip
+//! 2  if a hop said "too big": what it said and one byte more, twice each            done if the one arrives and the other does not
+//! 3  a gap of more than 90 sizes: at most 90 of them, evenly                        1280 to 9000: leaves gaps of 85
+//! 4  every size that is left, twice each                                            exact to the byte
+//! 5  if datagrams get lost at random: the next size, as often as the loss demands
+//! ```
+//!
+//! Only the last round needs a whole timeout of silence; the ones before end when what arrives has arrived. What is lost at random costs
+//! rounds, never correctness: a size that arrives proves all smaller ones, and a size counts as too big only when it failed as often as
+//! makes chance improbable. What a hop says is a hint, to be confirmed by what arrives and what does not. A path without loss takes at most
+//! 20 + 90 + 2 x 90 datagrams; [`Search::MOST_DATAGRAMS`] is never exceeded.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
@@ -33,3 +47,357 @@ pub struct TooBig {
     /// The MTU of its next link, as it said.
     pub mtu: u16,
 }
+
+/// Which sizes to send next, and how long to wait for answers to them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Round {
+    /// Sizes of IP packets in bytes, in the order in which they are to be sent; empty when the search is over.
+    pub sizes: Vec<u16>,
+    /// How long to wait.
+    pub patience: Patience,
+}
+
+/// How long to wait for the answers to a round, unless [`Search::is_round_over`] says before that nothing more is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// As long as answers take that come: a few round trips; a whole timeout as long as none has come.
+    RoundTrips,
+    /// A whole timeout: silence decides.
+    Timeout,
+}
+
+/// The search for one path's MTU in one direction.
+#[derive(Debug, Clone)]
+pub struct Search {
+    ceiling: u16,
+    link_mtu: u16,
+    candidates: Vec<u16>,
+    /// The largest size that arrived; 0 while none did.
+    confirmed: u16,
+    /// What became of each size that was sent.
+    tried: BTreeMap<u16, Tried>,
+    /// The sizes of this round.
+    round: BTreeSet<u16>,
+    /// The latest word of a hop that is neither confirmed nor refuted.
+    hint: Option<TooBig>,
+    /// How many hints were followed.
+    hints: u32,
+    /// What a hop said: what turned out to be so, otherwise the latest.
+    told: Option<TooBig>,
+    stage: Stage,
+    sent: u32,
+    rounds: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tried {
+    /// How often it was sent in rounds that are over, and now.
+    before: u32,
+    now: u32,
+    /// How often it arrived.
+    arrived: u32,
+    /// Whether a round in which it was sent was waited for to the end.
+    given_up: bool,
+    /// Whether a hop said that it is too big.
+    refused: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Candidates,
+    /// Nothing has arrived yet, so many rounds long.
+    Silent(u32),
+    /// A hint is being confirmed.
+    Hint(TooBig),
+    Grid,
+    Sweep,
+    Over,
+}
+
+impl Search {
+    /// The most datagrams that one search sends.
+    pub const MOST_DATAGRAMS: u32 = 768;
+    /// The smallest size that is ever sent: whether anything arrives at all.
+    pub const SMALLEST: u16 = 200;
+
+    /// Sizes in one round of a wide gap, and the widest gap of which every size is sent.
+    const WIDTH: u16 = 90;
+    /// The most candidates that are taken.
+    const CANDIDATES: usize = 64;
+    /// How often the same set is sent while nothing arrives at all.
+    const SILENT_ROUNDS: u32 = 3;
+    /// The most hints that are followed: hops that say something else each time are not believed for ever.
+    const HINTS: u32 = 4;
+    /// The most copies of the deciding size.
+    const MOST_COPIES: u32 = 12;
+
+    /// Between a floor that is worth knowing and a ceiling beyond which nothing is, or the own link's MTU if that is less. Sizes that decide
+    /// something, the candidates, are tried first.
+    pub fn new(floor: u16, ceiling: u16, candidates: &[u16], link_mtu: u16) -> Self {
+        let ceiling = ceiling.min(link_mtu).max(Self::SMALLEST);
+        let wanted = candidates
+            .iter()
+            .copied()
+            .filter(|size| (Self::SMALLEST..ceiling).contains(size))
+            .take(Self::CANDIDATES);
+        let set: BTreeSet<_> = wanted
+            .chain([Self::SMALLEST, floor.clamp(Self::SMALLEST, ceiling), ceiling])
+            .collect();
+        Self {
+            ceiling,
+            link_mtu,
+            // The largest first: if it arrives, nothing else matters.
+            candidates: set.into_iter().rev().collect(),
+            confirmed: 0,
+            tried: BTreeMap::new(),
+            round: BTreeSet::new(),
+            hint: None,
+            hints: 0,
+            told: None,
+            stage: Stage::Candidates,
+            sent: 0,
+            rounds: 0,
+        }
+    }
+
+    /// The round before is over; which sizes to send next. None when the search is over.
+    pub fn next_round(&mut self) -> Round {
+        let silence_decided = self.end_round();
+        let sizes = if self.stage == Stage::Over {
+            Vec::new()
+        } else {
+            self.choose(silence_decided)
+        };
+        let room = usize::try_from(Self::MOST_DATAGRAMS - self.sent).unwrap_or(0);
+        if sizes.is_empty() || sizes.len() > room {
+            self.stage = Stage::Over;
+            return Round {
+                sizes: Vec::new(),
+                patience: Patience::RoundTrips,
+            };
+        }
+        for &size in &sizes {
+            self.tried.entry(size).or_default().now += 1;
+            self.round.insert(size);
+        }
+        self.sent += u32::try_from(sizes.len()).unwrap_or(u32::MAX);
+        self.rounds += 1;
+        Round {
+            sizes,
+            patience: self.patience(),
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        match self.stage {
+            Stage::Candidates | Stage::Grid => Patience::RoundTrips,
+            Stage::Silent(rounds) if rounds + 1 < Self::SILENT_ROUNDS => Patience::RoundTrips,
+            Stage::Silent(_) | Stage::Hint(_) | Stage::Sweep | Stage::Over => Patience::Timeout,
+        }
+    }
+
+    /// A datagram of this size arrived, as the peer confirmed; once for each copy.
+    pub fn confirm(&mut self, size: u16) {
+        let Some(tried) = self.tried.get_mut(&size) else { return };
+        tried.arrived += 1;
+        self.confirmed = self.confirmed.max(size);
+        if self.hint.is_some_and(|hint| hint.mtu < self.confirmed) {
+            // Larger ones do arrive.
+            self.hint = None;
+        }
+    }
+
+    /// A hop said that a packet of ours is too big, and which MTU its next link has; of which size, if its message tells.
+    pub fn too_big(&mut self, size: Option<u16>, said: TooBig) {
+        if let Some(tried) = size.and_then(|size| self.tried.get_mut(&size)) {
+            tried.refused = true;
+        }
+        let possible = (Self::SMALLEST..self.ceiling).contains(&said.mtu) && said.mtu >= self.confirmed;
+        // The narrowest link counts; what was refuted does not come back.
+        let refuted = self
+            .tried
+            .get(&said.mtu)
+            .is_some_and(|tried| tried.given_up && tried.arrived == 0);
+        if self.told.is_none_or(|told| told.mtu != self.confirmed) {
+            self.told = Some(said);
+        }
+        let narrower = self.hint.is_none_or(|hint| said.mtu < hint.mtu);
+        if possible && !refuted && narrower && self.hints < Self::HINTS {
+            self.hint = Some(said);
+        }
+    }
+
+    /// The own kernel refuses this size: larger than the own link's MTU, which it gives, or 0 if it does not.
+    pub fn too_big_for_link(&mut self, size: u16, link_mtu: u16) {
+        let limit = if (Self::SMALLEST..size).contains(&link_mtu) {
+            link_mtu
+        } else {
+            size.saturating_sub(1)
+        };
+        self.link_mtu = self.link_mtu.min(limit);
+        self.ceiling = self.ceiling.min(limit).max(Self::SMALLEST);
+    }
+
+    /// Whether the round can end before its time: no answer to come would change what is sent next.
+    pub fn is_round_over(&self) -> bool {
+        if self.confirmed >= self.ceiling {
+            return true;
+        }
+        let arrived = |size: &u16| self.tried.get(size).is_some_and(|tried| tried.arrived > 0);
+        let refused = |size: &u16| *size > self.ceiling || self.tried.get(size).is_some_and(|tried| tried.refused);
+        match (self.stage, self.hint) {
+            (Stage::Over, _) => true,
+            // Every size up to what the hop said has arrived: the rest fails as it said, or the next round shows that it lied.
+            (Stage::Candidates | Stage::Grid, Some(hint)) => self.round.range(..=hint.mtu).all(arrived),
+            (Stage::Hint(hint), Some(newer)) if newer.mtu < hint.mtu => true,
+            (Stage::Hint(hint), _) => self.confirmed == hint.mtu && refused(&(hint.mtu + 1)),
+            _ => self.round.iter().all(|size| arrived(size) || refused(size)),
+        }
+    }
+
+    /// What was found.
+    pub fn finish(&self) -> PathMtu {
+        let fails = (self.confirmed < self.ceiling).then(|| {
+            let above = self.tried.range(self.confirmed + 1..).map(|(&size, _)| size);
+            above.into_iter().next().unwrap_or(self.ceiling)
+        });
+        PathMtu {
+            largest_confirmed: self.confirmed,
+            smallest_failed: fails,
+            link_mtu: self.link_mtu,
+            told: self.told.filter(|_| fails.is_some()),
+            black_hole: fails.is_some() && self.confirmed > 0 && self.told.is_none(),
+            sent: self.sent,
+            rounds: self.rounds,
+        }
+    }
+
+    /// Closes the books of the last round; whether it was waited for to the end.
+    fn end_round(&mut self) -> bool {
+        let decided = self.patience() == Patience::Timeout;
+        for size in std::mem::take(&mut self.round) {
+            if let Some(tried) = self.tried.get_mut(&size) {
+                tried.before += tried.now;
+                tried.now = 0;
+                tried.given_up |= decided;
+            }
+        }
+        if let Stage::Hint(hint) = self.stage {
+            if self.confirmed == hint.mtu {
+                self.told = Some(hint);
+            }
+            if self.hint == Some(hint) {
+                self.hint = None;
+            }
+        }
+        decided
+    }
+
+    fn choose(&mut self, silence_decided: bool) -> Vec<u16> {
+        if self.stage == Stage::Candidates && self.rounds == 0 {
+            return self
+                .candidates
+                .iter()
+                .copied()
+                .filter(|&size| size <= self.ceiling)
+                .collect();
+        }
+        if self.confirmed >= self.ceiling {
+            return Vec::new();
+        }
+        if self.confirmed == 0 {
+            return self.choose_in_silence();
+        }
+        if let Some(hint) = self.hint {
+            self.stage = Stage::Hint(hint);
+            self.hints += 1;
+            return vec![hint.mtu + 1, hint.mtu, hint.mtu + 1, hint.mtu];
+        }
+        if self.is_decided(silence_decided) {
+            return Vec::new();
+        }
+        let copies = self.copies_wanted();
+        let next = self.confirmed + 1;
+        if self.tried.get(&next).is_some_and(|tried| tried.given_up) {
+            // The very next size failed, but not yet often enough to rule out chance. Larger ones prove it as well if they arrive.
+            self.stage = Stage::Sweep;
+            let failed = self.tried[&next].before;
+            return vec![next; copies.saturating_sub(failed).max(1) as usize];
+        }
+        let first_failed = self
+            .tried
+            .range(next..=self.ceiling)
+            .next()
+            .map_or(self.ceiling, |(&size, _)| size);
+        let gap = first_failed - self.confirmed;
+        if gap > Self::WIDTH {
+            self.stage = Stage::Grid;
+            // The size that failed is among them, in case it merely got lost.
+            return (1..=Self::WIDTH)
+                .map(|step| {
+                    self.confirmed
+                        + u16::try_from(u32::from(gap) * u32::from(step) / u32::from(Self::WIDTH)).unwrap_or(gap)
+                })
+                .rev()
+                .collect();
+        }
+        self.stage = Stage::Sweep;
+        let every: Vec<_> = (next..=first_failed).rev().collect();
+        [every.as_slice(), &every].concat()
+    }
+
+    /// Nothing at all has arrived: the same again, a few times, then it is silent.
+    fn choose_in_silence(&mut self) -> Vec<u16> {
+        let silent = match self.stage {
+            Stage::Silent(rounds) => rounds + 1,
+            _ => 1,
+        };
+        self.stage = Stage::Silent(silent);
+        if silent >= Self::SILENT_ROUNDS {
+            return Vec::new();
+        }
+        let few = [
+            self.ceiling,
+            self.candidates
+                .get(self.candidates.len() / 2)
+                .copied()
+                .unwrap_or(self.ceiling),
+            Self::SMALLEST,
+        ];
+        few.into_iter().filter(|&size| size <= self.ceiling).collect()
+    }
+
+    /// Whether the size after the largest that arrived is proven to fail.
+    fn is_decided(&self, silence_decided: bool) -> bool {
+        let Some(next) = self.tried.get(&(self.confirmed + 1)) else {
+            return false;
+        };
+        if next.refused && self.told.is_some_and(|told| told.mtu == self.confirmed) {
+            return true;
+        }
+        silence_decided && next.given_up && next.before >= self.copies_wanted()
+    }
+
+    /// How often a size must fail before that cannot be chance: so often that the loss seen makes it less likely than 1 in 100,000.
+    fn copies_wanted(&self) -> u32 {
+        let below = self.tried.range(..=self.confirmed).map(|(_, tried)| tried);
+        let (sent, arrived) = below.fold((0, 0), |(sent, arrived), tried| {
+            (sent + tried.before + tried.now, arrived + tried.arrived)
+        });
+        let lost = sent - arrived.min(sent);
+        if lost == 0 {
+            return 2;
+        }
+        let loss = f64::from(lost + 1) / f64::from(sent + 1);
+        let mut copies = 2;
+        let mut chance = loss * loss;
+        while chance > 1e-5 && copies < Self::MOST_COPIES {
+            chance *= loss;
+            copies += 1;
+        }
+        copies
+    }
+}
+
+#[cfg(test)]
+mod tests;

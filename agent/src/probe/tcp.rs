@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use nix::libc;
 use prejoin_checks::facts::provenance::Unknown;
-use prejoin_checks::observation::{ErrorKind, Listening, Sent};
+use prejoin_checks::observation::{ErrorKind, Sent, TlsPeek};
 use prejoin_checks::plan::cost;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::outcome::Met;
 use super::tally::{Arrival, Tally};
-use super::{ProbeContext, local_failure};
+use super::{ProbeContext, local_failure, tls};
 use crate::datagram::{self, clock_micros};
 use crate::nonce::{self, Kind, Message};
 use crate::sys;
@@ -29,12 +29,24 @@ use crate::sys;
 /// Packets that this side sends of a connection: request, acknowledgement, reset; a nonce and the acknowledgement of its answer.
 const OWN_CONNECTION_PACKETS: u64 = 3;
 const OWN_NONCE_PACKETS: u64 = 2;
+/// The same of a TLS handshake, about.
+const OWN_TLS_PACKETS: u64 = 6;
+
+/// What to ask of whom.
+pub(super) struct Order<'a> {
+    pub(super) id: u32,
+    pub(super) target: SocketAddr,
+    /// The name it is known by, empty if by its address only.
+    pub(super) host: &'a str,
+    /// Whether our listener answers there.
+    pub(super) nonce: bool,
+    /// Whether a service that is not ours is asked for its certificate.
+    pub(super) tls: bool,
+}
 
 /// One probe and what is known of it so far.
-struct Account {
-    id: u32,
-    target: SocketAddr,
-    nonce: bool,
+struct Account<'a> {
+    order: Order<'a>,
     seen: Mutex<Seen>,
 }
 
@@ -42,9 +54,10 @@ struct Account {
 struct Seen {
     tally: Tally,
     connected: bool,
+    tls: Option<TlsPeek>,
 }
 
-impl Account {
+impl Account<'_> {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,17 +72,11 @@ enum End {
     Open,
 }
 
-/// Connects, and asks for the nonce's answer if our listener is there.
-pub(super) async fn probe(
-    context: &ProbeContext,
-    id: u32,
-    target: SocketAddr,
-    listening: Option<Listening>,
-) -> Result<Sent, Unknown> {
+/// Connects, and asks for what there is to ask.
+pub(super) async fn probe(context: &ProbeContext, order: Order<'_>) -> Result<Sent, Unknown> {
+    let target = order.target;
     let account = Account {
-        id,
-        target,
-        nonce: listening == Some(Listening::Bound),
+        order,
         seen: Mutex::default(),
     };
     let mut tries = FuturesUnordered::new();
@@ -82,25 +89,35 @@ pub(super) async fn probe(
         } else {
             context.stagger()
         };
-        if finished(&mut tries, Instant::now() + patience).await? {
+        let mut done = finished(&mut tries, Instant::now() + patience).await?;
+        if !done && account.seen().connected && !account.order.nonce {
+            // It is there, and its handshake takes its time.
+            finished(&mut tries, Instant::now() + context.timeout()).await?;
+            done = true;
+        }
+        if done {
             break;
         }
     }
     drop(tries);
-    let seen = account.seen();
+    let mut seen = account.seen();
     let mut sent = seen.tally.finish();
     sent.connected = seen.connected;
+    sent.tls = seen.tls.take();
+    if sent.tls.is_none() && sent.connected && account.order.tls && !account.order.nonce {
+        sent.tls = Some(tls::failed("no handshake in time"));
+    }
     sent.from = super::source_address(target);
     Ok(sent)
 }
 
-impl Account {
+impl Account<'_> {
     /// What one connection may put on the wire.
     fn packets(&self) -> u32 {
-        if self.nonce {
-            cost::NONCE_CONNECTION_PACKETS
-        } else {
-            cost::CONNECTION_PACKETS
+        match (self.order.nonce, self.order.tls) {
+            (true, _) => cost::NONCE_CONNECTION_PACKETS,
+            (false, true) => cost::TLS_CONNECTION_PACKETS,
+            (false, false) => cost::CONNECTION_PACKETS,
         }
     }
 }
@@ -121,8 +138,8 @@ where
     }
 }
 
-async fn one_try<R>(context: &ProbeContext, account: &Account, _room: R) -> io::Result<End> {
-    let target = account.target;
+async fn one_try<R>(context: &ProbeContext, account: &Account<'_>, _room: R) -> io::Result<End> {
+    let target = account.order.target;
     let ipv6 = target.is_ipv6();
     let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
     let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
@@ -152,7 +169,7 @@ async fn one_try<R>(context: &ProbeContext, account: &Account, _room: R) -> io::
         });
     }
     account.seen().connected = true;
-    if !account.nonce {
+    if !account.order.nonce {
         let arrival = Arrival {
             at: context.elapsed(),
             clock_micros: clock_micros(),
@@ -160,6 +177,11 @@ async fn one_try<R>(context: &ProbeContext, account: &Account, _room: R) -> io::
             ttl: None,
         };
         account.seen().tally.answer(sequence, port, arrival, None);
+        if account.order.tls {
+            context.count(OWN_TLS_PACKETS);
+            let peek = tls::peek(&mut stream, account.order.host, target.ip()).await;
+            account.seen().tls = Some(peek);
+        }
         return Ok(End::Final);
     }
     exchange(context, account, &mut stream, sequence, port).await;
@@ -194,10 +216,10 @@ async fn connected(stream: &TcpStream, ipv6: bool) -> Result<(), Option<Met>> {
 }
 
 /// Sends a nonce and judges what comes back.
-async fn exchange(context: &ProbeContext, account: &Account, stream: &mut TcpStream, sequence: u32, port: u16) {
+async fn exchange(context: &ProbeContext, account: &Account<'_>, stream: &mut TcpStream, sequence: u32, port: u16) {
     let message = Message {
         kind: Kind::Request,
-        probe: account.id,
+        probe: account.order.id,
         sequence,
         sent_micros: clock_micros(),
         answer: None,
@@ -218,16 +240,16 @@ async fn exchange(context: &ProbeContext, account: &Account, stream: &mut TcpStr
     };
     let tally = &mut account.seen().tally;
     match answered.map(|_| context.seal.read(&bytes)) {
-        Ok(Ok(reply)) if reply.kind == Kind::Reply && reply.probe == account.id => {
+        Ok(Ok(reply)) if reply.kind == Kind::Reply && reply.probe == account.order.id => {
             tally.answer(reply.sequence, port, arrival, reply.answer.as_ref());
         }
-        Ok(_) => tally.foreign(account.target),
+        Ok(_) => tally.foreign(account.order.target),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => tally.errors.add(Met {
             kind: ErrorKind::Reset,
             by: None,
             icmp: None,
             errno: None,
         }),
-        Err(error) => tally.errors.add(Met::of_call(account.target.is_ipv6(), &error)),
+        Err(error) => tally.errors.add(Met::of_call(account.order.target.is_ipv6(), &error)),
     }
 }

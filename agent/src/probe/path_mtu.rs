@@ -1,0 +1,212 @@
+//! Path MTU probes: datagrams that may not be fragmented, each confirmed by a short answer of our listener. What to send next is decided by
+//! [`Search`].
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use prejoin_checks::facts::provenance::{Reason, Unknown};
+use prejoin_checks::observation::{ErrorKind, Listening, Sent};
+use prejoin_checks::path_mtu::{Patience, Search, TooBig};
+use prejoin_checks::plan::cost;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::time::Instant;
+
+use super::tally::{Arrival, Tally};
+use super::{ProbeContext, local_failure};
+use crate::datagram::{self, clock_micros};
+use crate::nonce::{self, Kind, Message};
+use crate::sys;
+
+/// Answers that come at all come within so many of the longest round trip seen, and a little for the scheduling of both ends.
+const ROUND_TRIPS: u32 = 3;
+const SCHEDULING: Duration = Duration::from_millis(25);
+const RECEIVE_BUFFER_BYTES: i32 = 1 << 20;
+
+/// What to search.
+pub(super) struct Order<'a> {
+    pub(super) id: u32,
+    pub(super) target: SocketAddr,
+    pub(super) floor: u16,
+    pub(super) ceiling: u16,
+    pub(super) candidates: &'a [u16],
+    pub(super) listening: Option<Listening>,
+}
+
+struct Driver<'a> {
+    context: &'a ProbeContext,
+    order: &'a Order<'a>,
+    socket: UdpSocket,
+    search: Search,
+    tally: Tally,
+    /// The size that each datagram had, by its sequence number.
+    sizes: HashMap<u32, u16>,
+    longest_round_trip: Option<Duration>,
+    port: u16,
+}
+
+/// Searches the path MTU towards our listener.
+pub(super) async fn probe(context: &ProbeContext, order: Order<'_>) -> Result<Sent, Unknown> {
+    if order.listening != Some(Listening::Bound) {
+        return Err(Unknown::new(
+            Reason::NotFound,
+            "no listener of ours is bound there, so that nothing confirms what arrives",
+        ));
+    }
+    let socket = open(order.target).map_err(|error| local_failure("a UDP socket", &error))?;
+    let port = socket.local_addr().map_or(0, |address| address.port());
+    let mut driver = Driver {
+        // The link's own MTU is the kernel's to enforce: it refuses what is larger, and says so.
+        search: Search::new(order.floor, order.ceiling, order.candidates, order.ceiling),
+        context,
+        order: &order,
+        socket,
+        tally: Tally::default(),
+        sizes: HashMap::new(),
+        longest_round_trip: None,
+        port,
+    };
+    driver.run().await;
+    let mut sent = driver.tally.finish();
+    sent.path_mtu = Some(driver.search.finish());
+    sent.from = super::source_address(order.target);
+    Ok(sent)
+}
+
+fn open(target: SocketAddr) -> io::Result<UdpSocket> {
+    let ipv6 = target.is_ipv6();
+    let socket = Socket::new(
+        if ipv6 { Domain::IPV6 } else { Domain::IPV4 },
+        Type::DGRAM.nonblocking(),
+        Some(Protocol::UDP),
+    )?;
+    datagram::tell_all(&socket, ipv6)?;
+    sys::never_fragment(socket.as_fd(), ipv6)?;
+    sys::enlarge_receive_buffer(socket.as_fd(), RECEIVE_BUFFER_BYTES)?;
+    socket.connect(&target.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+impl Driver<'_> {
+    async fn run(&mut self) {
+        loop {
+            let round = self.search.next_round();
+            if round.sizes.is_empty() {
+                return;
+            }
+            for size in round.sizes {
+                self.context
+                    .pacers
+                    .take(self.order.target.ip(), cost::EXCHANGE_PACKETS)
+                    .await;
+                self.send(size).await;
+                self.take_in();
+                if self.search.is_round_over() {
+                    break;
+                }
+            }
+            let sent = Instant::now();
+            while !self.search.is_round_over() {
+                let patience = match (round.patience, self.longest_round_trip) {
+                    (Patience::Timeout, _) => self.context.timeout(),
+                    (Patience::RoundTrips, None) => self.context.stagger(),
+                    (Patience::RoundTrips, Some(longest)) => {
+                        (longest * ROUND_TRIPS + SCHEDULING).min(self.context.timeout())
+                    }
+                };
+                let readiness = self.socket.ready(Interest::READABLE | Interest::ERROR);
+                if !matches!(tokio::time::timeout_at(sent + patience, readiness).await, Ok(Ok(_))) {
+                    break;
+                }
+                self.take_in();
+            }
+        }
+    }
+
+    /// Bytes of the headers before a datagram's payload.
+    fn headers(&self) -> u16 {
+        if self.order.target.is_ipv6() { 48 } else { 28 }
+    }
+
+    async fn send(&mut self, size: u16) {
+        let sequence = self.tally.send(self.context.elapsed(), self.port);
+        self.sizes.insert(sequence, size);
+        let message = Message {
+            kind: Kind::Mtu,
+            probe: self.order.id,
+            sequence,
+            sent_micros: clock_micros(),
+            answer: None,
+        };
+        let bytes = self
+            .context
+            .seal
+            .write_padded(&message, usize::from(size - self.headers()));
+        // An error that an earlier datagram met is given by the next call, which then sends nothing.
+        for _ in 0..4 {
+            match self.socket.send(&bytes).await {
+                Ok(_) => return self.context.count(1),
+                // The queue says whose it was, and how large the own link's packets may be.
+                Err(_) => self.take_in(),
+            }
+        }
+    }
+
+    fn take_in(&mut self) {
+        while let Ok(queued) = self
+            .socket
+            .try_io(Interest::ERROR, || datagram::read_error(&self.socket))
+        {
+            let size = self
+                .context
+                .seal
+                .quoted(&queued.quoted)
+                .and_then(|(_, sequence)| self.sizes.get(&sequence).copied());
+            match (queued.met.kind, queued.met.by) {
+                (ErrorKind::TooBig, _) if queued.local => {
+                    self.search
+                        .too_big_for_link(size.unwrap_or(self.order.ceiling), queued.mtu);
+                }
+                (ErrorKind::TooBig, Some(by)) => {
+                    self.tally.errors.add(queued.met);
+                    self.search.too_big(size, TooBig { by, mtu: queued.mtu });
+                }
+                _ => self.tally.errors.add(queued.met),
+            }
+        }
+        let mut buffer = [0; nonce::LENGTH + 1];
+        while let Ok(received) = self
+            .socket
+            .try_io(Interest::READABLE, || datagram::receive(&self.socket, &mut buffer))
+        {
+            let message = self.context.seal.read(&buffer[..received.length]);
+            let Some(reply) = message
+                .ok()
+                .filter(|reply| reply.kind == Kind::MtuReply && reply.probe == self.order.id)
+            else {
+                self.tally.foreign(self.order.target);
+                continue;
+            };
+            let now = self.context.elapsed();
+            let arrival = Arrival {
+                at: now,
+                clock_micros: received.arrived_micros,
+                sent_micros: reply.sent_micros,
+                ttl: received.ttl,
+            };
+            if self
+                .tally
+                .answer(reply.sequence, self.port, arrival, reply.answer.as_ref())
+                && let Some(&size) = self.sizes.get(&reply.sequence)
+            {
+                self.search.confirm(size);
+                let round_trip = Duration::from_micros(clock_micros().saturating_sub(reply.sent_micros));
+                self.longest_round_trip = self.longest_round_trip.max(Some(round_trip));
+            }
+        }
+    }
+}

@@ -53,6 +53,44 @@ fn paths() -> Report {
     report
 }
 
+/// Two clusters of 40 nodes each: one node does not receive, another has lost its network.
+pub(super) fn forty_nodes() -> Report {
+    use prejoin_checks::engine::judge_observed;
+    use prejoin_checks::facts::node::{Node, NodeAddress};
+    use prejoin_checks::policy::Probe;
+    use prejoin_checks::samples::{cilium, network, value_mut};
+    let facts = [("east", 1_u8), ("west", 2)].map(|(name, number)| {
+        let mut facts = cilium(name, number);
+        *value_mut(&mut facts.nodes) = (1..=40_u8)
+            .map(|index| Node {
+                name: format!("{name}-n{index:02}"),
+                addresses: vec![NodeAddress {
+                    kind: "InternalIP".to_owned(),
+                    ip: [172, 31, number, 10 + index].into(),
+                }],
+                os: "linux".to_owned(),
+                ready: true,
+                ..Node::default()
+            })
+            .collect();
+        facts
+    });
+    let policy = network::probing(Profile::Clustermesh, Probe::Full);
+    let intent = Intent::default();
+    let mut seen = network::observe(network::plan(&facts, &intent, &policy));
+    for (probe, result) in seen.plan.probes.iter().zip(&mut seen.results) {
+        let (from, to, what) = network::ends(&seen.plan, probe);
+        if (to == "west-n17" && what == "UDP 8472") || from == "east-n05" || to == "east-n05" {
+            network::silence(result);
+        }
+    }
+    let mut report = judge_observed(&facts, Some(&seen), &intent, &policy);
+    report
+        .findings
+        .retain(|finding| finding.code.starts_with("CM50") && finding.code != "CM508");
+    report
+}
+
 fn cluster(name: &str, number: u8) -> ClusterSummary {
     ClusterSummary {
         name: name.to_owned(),

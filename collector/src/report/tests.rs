@@ -263,3 +263,27 @@ fn a_ci_system_counts_what_the_report_counts() {
     assert_eq!(counted("<error"), report.summary.unknown);
     assert_eq!(counted("<skipped"), report.summary.skip + report.summary.waived);
 }
+
+#[test]
+fn nodes_against_nodes_are_readable_at_two_and_at_forty_a_side() {
+    let verbose = RenderOptions {
+        verbose: true,
+        width: 100,
+        ..RenderOptions::default()
+    };
+    let nodes = |report: &Report| {
+        let text = rendered(report, &verbose);
+        let from = text.find("Nodes east -> west").unwrap();
+        text[from..]
+            .lines()
+            .take(100)
+            .map(str::trim_end)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let two = nodes(&samples::all()["paths"]);
+    assert!(two.contains("east-n1"), "{two}");
+    let forty = nodes(&samples::forty_nodes());
+    insta::assert_snapshot!("nodes-forty", forty);
+    assert!(forty.lines().all(|line| line.chars().count() <= 100));
+}

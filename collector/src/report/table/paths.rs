@@ -225,6 +225,9 @@ fn nodes(page: &mut Page, view: &View<'_>, directions: &BTreeMap<(&str, &str), V
             grid.push(cells);
         }
         page.grid(&grid);
+        if !wide {
+            columns(page, paths, &receivers);
+        }
         page.line(
             4,
             [cell(
@@ -238,6 +241,40 @@ fn nodes(page: &mut Page, view: &View<'_>, directions: &BTreeMap<(&str, &str), V
         );
         page.blank();
     }
+}
+
+/// Names the columns that have no head: the ends of the row, and those that mostly fail.
+fn columns(page: &mut Page, paths: &[&PathRecord], receivers: &[&str]) {
+    const NAMED: usize = 5;
+    let (Some(first), Some(last)) = (receivers.first(), receivers.last()) else {
+        return;
+    };
+    let mut line = format!("columns: {first} to {last}, {} in all", receivers.len());
+    let fails: Vec<String> = (1..)
+        .zip(receivers)
+        .filter(|(_, receiver)| {
+            let to = paths.iter().filter(|path| path.to.node == **receiver);
+            let (all, failed) = to.fold((0, 0), |(all, failed), path| {
+                (all + 1, failed + usize::from(path.outcome == PathOutcome::Failed))
+            });
+            // Each sender tries several services; one of them is enough to call it failing.
+            failed * distinct_services(paths) >= all && failed > 0
+        })
+        .map(|(column, receiver)| format!("{receiver} (column {column})"))
+        .collect();
+    if !fails.is_empty() {
+        let more = fails.len().saturating_sub(NAMED);
+        line.push_str("; from most senders fails: ");
+        line.push_str(&fails.into_iter().take(NAMED).collect::<Vec<_>>().join(", "));
+        if more > 0 {
+            line = format!("{line} and {more} more");
+        }
+    }
+    page.line(4, [cell(line, Tone::Faint)]);
+}
+
+fn distinct_services(paths: &[&PathRecord]) -> usize {
+    distinct(paths.iter().map(|path| path.service.as_str())).len()
 }
 
 fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {

@@ -7,6 +7,7 @@ use prejoin_checks::facts::ClusterFacts;
 use prejoin_checks::facts::kernel::NetworkView;
 use prejoin_checks::fleet::{Audit, Cluster};
 use prejoin_checks::observation::Observations;
+use prejoin_checks::plan::follow_up::follow_up;
 use prejoin_checks::plan::make::{self, PlanOptions};
 use prejoin_checks::plan::{AgentId, Plan};
 
@@ -40,6 +41,7 @@ pub(super) async fn probe(
     if members.is_empty() {
         return Probed::Nothing;
     }
+    let everyone = members.clone();
     let options = Options {
         opening: settings.reading.timeout.0,
         ..Options::default()
@@ -61,7 +63,35 @@ pub(super) async fn probe(
     if !cancel.is_cancelled() {
         output::say(&format!("prejoin: {}", dry_run::cost_line(&plan)));
     }
-    Probed::Seen(Box::new(agents.run(plan).await))
+    let mut observations = agents.run(plan).await;
+    if let Some(more) = follow_up(&observations).filter(|_| !cancel.is_cancelled()) {
+        look_again(&mut observations, more, everyone, &options, &progress, cancel).await;
+    }
+    Probed::Seen(Box::new(observations))
+}
+
+/// Asks those again of whom the first answers left open whether they or their peers failed.
+async fn look_again(
+    observations: &mut Observations,
+    more: Plan,
+    everyone: Vec<Member>,
+    options: &Options,
+    progress: &Progress,
+    cancel: &Cancel,
+) {
+    output::say(&format!(
+        "prejoin: to tell senders from receivers, once more: {}",
+        dry_run::cost_line(&more)
+    ));
+    let asked = |member: &Member| {
+        let same = |id: &AgentId| {
+            (&id.cluster, &id.node, id.network) == (&member.id.cluster, &member.id.node, member.id.network)
+        };
+        more.agents.iter().any(same)
+    };
+    let members: Vec<Member> = everyone.into_iter().filter(asked).collect();
+    let agents = Agents::open(members, options, progress, cancel.clone()).await;
+    observations.add(agents.run(more).await);
 }
 
 /// The agents of sites, and those found in clusters.

@@ -7,7 +7,7 @@ use crate::compare::{Groups, nothing_to_compare};
 use crate::facts::provenance::{Reason, Source, Unknown};
 use crate::fleet::Audit;
 use crate::observation::failures::{Cause, Failures};
-use crate::observation::shown::{Shown, Symptom};
+use crate::observation::shown::Shown;
 use crate::observation::{Evidence as Proof, Sent};
 use crate::outcome::{ClusterId, Outcome, State};
 use crate::plan::PlannedProbe;
@@ -157,7 +157,7 @@ fn broken(audit: &Audit<'_>, flow: &Flow, failures: &Failures<'_>, cause: &Cause
     let (clusters, pairs) = concerned(audit, failures, failed.iter().map(|(probe, _)| *probe));
     Outcome::broken()
         .found(found)
-        .remedy(remedy(failures, &services, &failed, cause.symptoms.first()))
+        .remedy(remedy(failures, cause, &services, &failed))
         .evidence_all(
             failed
                 .iter()
@@ -256,9 +256,9 @@ pub(crate) fn millis(micros: u64) -> String {
 
 fn remedy(
     failures: &Failures<'_>,
+    cause: &Cause,
     services: &BTreeSet<String>,
     failed: &[(&PlannedProbe, &Shown)],
-    symptom: Option<&Symptom>,
 ) -> String {
     const NAMED: usize = 4;
     let what = services.iter().cloned().collect::<Vec<_>>().join(", ");
@@ -290,9 +290,15 @@ fn remedy(
     );
     let receivers = list(failed.iter().map(|(probe, _)| place(probe)).collect());
     let way = format!("{what} from {senders} to {receivers}");
-    let Some(symptom) = symptom else {
+    let Some(symptom) = cause.symptoms.first() else {
         return format!("allow {way}");
     };
+    if cause.scope.service.is_none() && symptom.evidence == Proof::Silent && !symptom.at_receiver {
+        return format!(
+            "nothing at all passes ({}): look at links, addresses and routes there, in both directions, before firewalls",
+            cause.scope
+        );
+    }
     match (symptom.evidence, symptom.by) {
         _ if symptom.at_receiver => format!(
             "the packets reach the card of {receivers} and no further: allow {way} in the node's own firewall, and let no strict reverse-path filter \

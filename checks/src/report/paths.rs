@@ -44,16 +44,16 @@ pub struct PathEnd {
     pub address: Option<IpAddr>,
 }
 
-/// Whether a probe got through.
+/// Whether a probe got through; the worst is the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PathOutcome {
     /// It did.
     Proven,
-    /// It did not.
-    Failed,
     /// That could not be told.
     Unknown,
+    /// It did not.
+    Failed,
 }
 
 /// The records of all probes, in the order of the plan.

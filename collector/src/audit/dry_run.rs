@@ -63,12 +63,16 @@ pub(super) fn show(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
 pub(super) fn cost_line(plan: &Plan) -> String {
     let cost = Cost::of(plan);
     format!(
-        "{} probes between {} agents: at most {} packets, {} kB, about {} s at no more than {} packets a second",
+        "{} probes between {} agents: {} packets, {} kB, about {} s where everything answers; at most {} packets, {} kB, {} s; \
+         never more than {} packets a second",
         plan.probes.len(),
         plan.agents.len(),
-        cost.packets,
-        cost.bytes.div_ceil(1000),
+        cost.healthy.packets,
+        cost.healthy.bytes.div_ceil(1000),
         cost.seconds,
+        cost.at_most.packets,
+        cost.at_most.bytes.div_ceil(1000),
+        cost.seconds_at_most,
         plan.pace.rate
     )
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use futures::future::{BoxFuture, join_all};
 use prejoin_agent::protocol::{OLDEST_PROTOCOL_VERSION, Open, Opened, PROTOCOL_VERSION, limits};
@@ -162,11 +162,17 @@ fn who_it_is(id: &AgentId, opened: &Opened, must_agree: bool, everyone: &[AgentI
     ))
 }
 
-/// The addresses of the agents of other clusters, a limited number of them.
+/// The address that Submariner's gateways ask the kernel for a route to, to find their own (`pkg/endpoint/local_ip.go`). Nothing is sent to it.
+const SUBMARINER_ASKS: IpAddr = IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8));
+
+/// The addresses of the agents of other clusters, a limited number of them, and the one that says which way is out.
 fn peers(id: &AgentId, everyone: &[AgentId]) -> Vec<IpAddr> {
     let others = everyone.iter().filter(|other| other.cluster != id.cluster);
     let addresses: BTreeSet<IpAddr> = others.flat_map(|other| other.addresses.iter().copied()).collect();
-    addresses.into_iter().take(limits::PEERS).collect()
+    std::iter::once(SUBMARINER_ASKS)
+        .chain(addresses)
+        .take(limits::PEERS)
+        .collect()
 }
 
 fn failure(kind: AgentFailureKind, detail: impl Into<String>) -> AgentFailure {

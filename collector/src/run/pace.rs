@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use prejoin_checks::plan::{Pace, Plan, PlannedProbe, ProbeKind, cost};
+use prejoin_checks::plan::{Pace, Plan, PlannedProbe, cost};
 
 /// An agent may take so many timeouts for what it was told to send: silent probes are tried again.
 const TIMEOUTS: u32 = 12;
@@ -30,7 +30,7 @@ impl Shares {
         let mut work: BTreeMap<u32, u64> = BTreeMap::new();
         let mut targets: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
         for probe in probes {
-            *work.entry(probe.from).or_default() += u64::from(packets(&probe.kind, pace.samples)).max(1);
+            *work.entry(probe.from).or_default() += cost::healthy(probe, &pace).packets.max(1);
             targets.entry(target(probe)).or_default().insert(probe.from);
         }
         let (rate, target_rate) = (pace.rate.max(1), pace.target_rate.max(1));
@@ -69,7 +69,7 @@ pub(super) fn patience<'a>(pace: Pace, probes: impl IntoIterator<Item = &'a Plan
     let mut all: u64 = 0;
     let mut by_target: BTreeMap<String, u64> = BTreeMap::new();
     for probe in probes {
-        let packets = u64::from(packets(&probe.kind, pace.samples));
+        let packets = cost::at_most(probe, &pace).packets;
         all += packets;
         *by_target.entry(target(probe)).or_default() += packets;
     }
@@ -89,79 +89,48 @@ fn count(rate: u32) -> usize {
     usize::try_from(rate).unwrap_or(usize::MAX)
 }
 
-/// How many packets a probe comes to at most, answers and repetitions included.
-fn packets(kind: &ProbeKind, samples: u32) -> u32 {
-    match kind {
-        ProbeKind::Tcp { tls, .. } => {
-            let handshake = if *tls {
-                cost::TLS_CONNECTION_PACKETS
-            } else {
-                cost::NONCE_CONNECTION_PACKETS
-            };
-            cost::TRIES * (handshake + cost::REPEATED_PACKETS)
-        }
-        ProbeKind::Udp { .. } => cost::EXCHANGE_PACKETS * cost::udp_datagrams_at_most(samples),
-        ProbeKind::Icmp => cost::EXCHANGE_PACKETS * (samples + (cost::TRIES - 1) * cost::ICMP_RETRY_ECHOES),
-        ProbeKind::IpProtocol { .. } => cost::TRIES * samples,
-        ProbeKind::PathMtu {
-            floor,
-            ceiling,
-            candidates,
-            ..
-        } => cost::EXCHANGE_PACKETS * cost::TRIES * sizes(*floor, *ceiling, candidates),
-        ProbeKind::NatDiscovery { .. } => cost::EXCHANGE_PACKETS * cost::TRIES,
-        ProbeKind::Resolve { .. } => 0,
-    }
-}
-
-/// How many sizes a search tries at most: every candidate, then every size in the widest gap between two.
-fn sizes(floor: u16, ceiling: u16, candidates: &[u16]) -> u32 {
-    let within = candidates
-        .iter()
-        .copied()
-        .filter(|size| (floor..=ceiling).contains(size));
-    let marks: BTreeSet<u16> = within.chain([floor, ceiling]).collect();
-    let widest = marks
-        .iter()
-        .zip(marks.iter().skip(1))
-        .map(|(low, high)| high - low)
-        .max();
-    u32::try_from(marks.len()).unwrap_or(u32::MAX) + u32::from(widest.unwrap_or(0))
-}
-
-/// What a plan costs at most.
+/// What a plan costs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Packets on the wire, answers and repetitions included.
-    pub packets: u64,
-    /// Their bytes, as IP packets.
-    pub bytes: u64,
-    /// How long it takes if everything answers.
+    /// On the wire where everything answers: packets and bytes, answers included.
+    pub healthy: cost::Cost,
+    /// The same where nothing does, repetitions included.
+    pub at_most: cost::Cost,
+    /// How long it takes where everything answers, in seconds.
     pub seconds: u64,
+    /// How long it takes at most, in seconds.
+    pub seconds_at_most: u64,
 }
 
 impl Cost {
-    /// What this plan costs at most.
+    /// What this plan costs.
     pub fn of(plan: &Plan) -> Self {
-        /// A packet of any probe but the path MTU's: headers of IPv6 and TCP or UDP, and a nonce.
-        const PACKET_BYTES: u64 = 200;
-        let mut sum = Self::default();
-        let mut by_target: BTreeMap<String, u64> = BTreeMap::new();
-        for probe in &plan.probes {
-            let packets = u64::from(packets(&probe.kind, plan.pace.samples));
-            let size = match &probe.kind {
-                ProbeKind::PathMtu { ceiling, .. } => u64::from(*ceiling),
-                _ => PACKET_BYTES,
-            };
-            sum.packets += packets;
-            sum.bytes += packets * size;
-            *by_target.entry(target(probe)).or_default() += packets;
+        let sum = |of: fn(&PlannedProbe, &Pace) -> cost::Cost| -> cost::Cost {
+            plan.probes.iter().map(|probe| of(probe, &plan.pace)).sum()
+        };
+        let (healthy, at_most) = (sum(cost::healthy), sum(cost::at_most));
+        let timeouts = Duration::from_millis(u64::from(plan.pace.timeout_millis)) * cost::TRIES;
+        Self {
+            healthy,
+            at_most,
+            seconds: seconds(plan, cost::healthy),
+            seconds_at_most: seconds(plan, cost::at_most) + timeouts.as_secs().max(1),
         }
-        let busiest = by_target.into_values().max().unwrap_or(0);
-        let by_rate = sum.packets.div_ceil(u64::from(plan.pace.rate.max(1)));
-        sum.seconds = by_rate.max(busiest.div_ceil(u64::from(plan.pace.target_rate.max(1))));
-        sum
     }
+}
+
+/// How long the rates alone make a plan take, rounded up.
+fn seconds(plan: &Plan, of: fn(&PlannedProbe, &Pace) -> cost::Cost) -> u64 {
+    let mut all = 0;
+    let mut by_target: BTreeMap<String, u64> = BTreeMap::new();
+    for probe in &plan.probes {
+        let packets = of(probe, &plan.pace).packets;
+        all += packets;
+        *by_target.entry(target(probe)).or_default() += packets;
+    }
+    let busiest = by_target.into_values().max().unwrap_or(0);
+    let by_rate = all.div_ceil(u64::from(plan.pace.rate.max(1)));
+    by_rate.max(busiest.div_ceil(u64::from(plan.pace.target_rate.max(1))))
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ fn seconds(plan: &Plan, of: fn(&PlannedProbe, &Pace) -> cost::Cost) -> u64 {
 mod tests {
     use std::net::IpAddr;
 
-    use prejoin_checks::plan::Destination;
+    use prejoin_checks::plan::{Destination, ProbeKind};
     use proptest::prelude::*;
 
     use super::*;

@@ -105,9 +105,6 @@ impl Driver<'_> {
                     .await;
                 self.send(size).await;
                 self.take_in();
-                if self.search.is_round_over() {
-                    break;
-                }
             }
             let sent = Instant::now();
             while !self.search.is_round_over() {

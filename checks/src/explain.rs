@@ -55,6 +55,8 @@ pub struct Scope {
     pub to: Option<Place>,
     /// A node at either end of all of them.
     pub touching: Option<Place>,
+    /// Both directions between `from` and `to`.
+    pub both_ways: bool,
 }
 
 /// A cluster, a zone or a node.
@@ -94,6 +96,7 @@ impl std::fmt::Display for Scope {
         }
         match (&self.touching, &self.from, &self.to) {
             (Some(place), ..) => write!(f, " to and from {place}"),
+            (None, Some(one), Some(other)) if self.both_ways => write!(f, " between {one} and {other}"),
             (None, Some(from), Some(to)) => write!(f, " from {from} to {to}"),
             (None, Some(from), None) => write!(f, " from {from}"),
             (None, None, Some(to)) => write!(f, " to {to}"),
@@ -246,7 +249,16 @@ fn in_common(candidate: &Candidate, failures: &[&Cell], all: &[Cell]) -> Scope {
                 .iter()
                 .all(|cell| same(&cell.from, end, exactness) || same(&cell.to, end, exactness))
         };
-        scope.touching = ends.iter().find(all_touch).map(|end| place(end, exactness));
+        let touched: Vec<Place> = ends.iter().filter(all_touch).map(|end| place(end, exactness)).collect();
+        match touched.as_slice() {
+            // Both ends are in all of them: it may be either, or the way between.
+            [one, other] if exactness == Exactness::Node => {
+                (scope.from, scope.to) = (Some(one.clone()), Some(other.clone()));
+                scope.both_ways = true;
+            }
+            [one, ..] => scope.touching = Some(one.clone()),
+            [] => {}
+        }
         return scope;
     }
     let common = |side: fn(&Cell) -> &End, asked: Exactness| {

@@ -103,6 +103,16 @@ fn two_faults_have_two_causes() {
 }
 
 #[test]
+fn two_nodes_that_only_ever_met_each_other_are_both_suspects() {
+    let mut cells = mesh(|from, to, _, _| ![from, to].contains(&"e1"));
+    cells.retain(|cell| {
+        let ends = [cell.from.node.as_str(), cell.to.node.as_str()];
+        !ends.contains(&"e1") && !ends.contains(&"w1") || ends.contains(&"e1") && ends.contains(&"w1")
+    });
+    assert_eq!(causes(&cells), ["everything between east/e1 and west/w1"]);
+}
+
+#[test]
 fn what_could_not_be_told_is_no_contradiction() {
     let mut cells = mesh(|_, to, service, _| !(service == UDP && to == "w2"));
     for cell in cells.iter_mut().filter(|cell| cell.from.node == "e3") {

@@ -28,14 +28,15 @@ pub fn follow_up(observations: &Observations) -> Option<Plan> {
     let failures = Failures::of(observations);
     let mut groups: BTreeMap<Like, Vec<(&PlannedProbe, bool)>> = BTreeMap::new();
     for (probe, shown) in plan.probes.iter().zip(failures.all()) {
-        let failed = matches!(shown, Shown::Failed(_));
-        if matches!(probe.kind, ProbeKind::PathMtu { .. } | ProbeKind::Resolve { .. }) || probe.to.agent.is_none() {
+        let failed = matches!(shown, Shown::Failed(_)) || is_smaller(observations, probe);
+        if matches!(probe.kind, ProbeKind::Resolve { .. }) || probe.to.agent.is_none() {
             continue;
         }
         let Some(agent) = plan.agents.get(probe.from as usize) else {
             continue;
         };
         let like = Like {
+            // A path MTU is one whatever the sizes that are tried.
             kind: probe.kind.to_string(),
             from: agent.cluster.clone(),
             to: probe.to.cluster.clone(),
@@ -70,6 +71,13 @@ pub fn follow_up(observations: &Observations) -> Option<Plan> {
         }
     }
     (!wanted.is_empty()).then(|| planned(plan, wanted))
+}
+
+/// Whether this path takes less than its sender's own link: the size that another path may take.
+fn is_smaller(observations: &Observations, probe: &PlannedProbe) -> bool {
+    let sent = observations.result(probe).and_then(|result| result.sent.as_ref().ok());
+    sent.and_then(|sent| sent.path_mtu.as_ref())
+        .is_some_and(|found| found.largest_confirmed > 0 && found.largest_confirmed < found.link_mtu)
 }
 
 /// A plan of these probes alone, with the agents and listeners they need.

@@ -154,6 +154,9 @@ fn remark(paths: &[&PathRecord]) -> String {
             PathOutcome::Unknown => format!("{count} not known"),
         }));
     }
+    if !sizes.is_empty() {
+        return parts.join(", ");
+    }
     let medians: BTreeSet<u64> = sent(paths)
         .filter_map(|sent| sent.round_trip)
         .map(|round_trip| round_trip.median_micros)

@@ -16,7 +16,24 @@ use crate::probe::outcome::Met;
 /// This host's clock, in microseconds since 1970.
 pub fn clock_micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    as_this_clock(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// A time of the kernel, as this host's clock has it: the same, but in a test build that plays a host whose clock is ahead. No process can be given
+/// a wall clock of its own.
+#[cfg(debug_assertions)]
+fn as_this_clock(micros: u64) -> u64 {
+    static AHEAD_MICROS: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    let ahead = AHEAD_MICROS.get_or_init(|| {
+        let millis = std::env::var("PREJOIN_TEST_CLOCK_AHEAD_MILLIS").ok();
+        millis.and_then(|millis| millis.parse::<u64>().ok()).unwrap_or(0) * 1_000
+    });
+    micros.saturating_add(*ahead)
+}
+
+#[cfg(not(debug_assertions))]
+fn as_this_clock(micros: u64) -> u64 {
+    micros
 }
 
 /// A datagram that arrived; its bytes are in the buffer that was given.
@@ -91,7 +108,7 @@ pub fn receive(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<Received>
     for part in message.cmsgs()? {
         match part {
             ControlMessageOwned::ScmTimestampns(time) => {
-                arrived_micros = u64::try_from(Duration::from(time).as_micros()).ok();
+                arrived_micros = u64::try_from(Duration::from(time).as_micros()).ok().map(as_this_clock);
             }
             ControlMessageOwned::Ipv4PacketInfo(info) => to = Some(IpAddr::from(info.ipi_addr.s_addr.to_ne_bytes())),
             ControlMessageOwned::Ipv6PacketInfo(info) => to = Some(IpAddr::from(info.ipi6_addr.s6_addr)),

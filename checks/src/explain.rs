@@ -237,13 +237,37 @@ fn in_common(candidate: &Candidate, failures: &[&Cell], all: &[Cell]) -> Scope {
     };
     let family = failures.iter().all(|cell| cell.ipv6 == first.ipv6);
     let both_tried = all.iter().any(|cell| cell.ipv6 != first.ipv6);
+    let one_service = failures.iter().all(|cell| cell.service == first.service);
+    // What was asked of these services is what there is to compare with.
+    let services: BTreeSet<&str> = failures.iter().map(|cell| cell.service.as_str()).collect();
+    let all: Vec<&Cell> = all
+        .iter()
+        .filter(|cell| services.contains(cell.service.as_str()))
+        .collect();
     let mut scope = Scope {
-        service: candidate.service.map(|_| first.service.clone()),
+        service: one_service.then(|| first.service.clone()),
         ipv6: (candidate.ipv6.is_some() || (family && both_tried)).then_some(first.ipv6),
         ..Scope::default()
     };
-    if candidate.touching.0 != Exactness::Anywhere {
-        let (ends, exactness) = ([&first.from, &first.to], candidate.touching.0);
+    let one_way = failures
+        .iter()
+        .all(|cell| same(&cell.from, &first.from, Exactness::Cluster));
+    if candidate.touching.0 != Exactness::Anywhere && !one_way {
+        let ends = [&first.from, &first.to];
+        let touched_by_all = |exactness| {
+            let touched = |end: &&&End| {
+                failures
+                    .iter()
+                    .all(|cell| same(&cell.from, end, exactness) || same(&cell.to, end, exactness))
+            };
+            ends.iter().any(|end| touched(&end))
+        };
+        // One node, if it is one: a zone may hold no other.
+        let exactness = if touched_by_all(Exactness::Node) {
+            Exactness::Node
+        } else {
+            candidate.touching.0
+        };
         let all_touch = |end: &&&End| {
             failures
                 .iter()

@@ -77,38 +77,47 @@ pub fn shown(probe: &PlannedProbe, result: &ProbeResult) -> Shown {
     if sent.sent == 0 && sent.errors.is_empty() {
         return Shown::Unknown(Unknown::new(Reason::NoAgent, "the agent sent nothing"));
     }
+    let failure = failure(probe, sent, heard);
+    // Where the receiver's account is missing, nobody knows whether it was still there: only what a third party says counts.
+    match &result.heard {
+        Some(Err(unknown)) if failure.evidence != Evidence::Rejected && failure.evidence != Evidence::NoRoute => {
+            Shown::Unknown(unknown.clone())
+        }
+        _ => Shown::Failed(failure),
+    }
+}
+
+/// How a probe failed that got no answer.
+fn failure(probe: &PlannedProbe, sent: &Sent, heard: Option<&Heard>) -> Symptom {
+    let symptom = |evidence, by, at_receiver| Symptom {
+        evidence,
+        by,
+        at_receiver,
+    };
+    // Our own listener is there: whoever says that nothing listens is a filter, be it on the receiver itself.
+    let listens = matches!(
+        heard,
+        Some(Heard {
+            how: Listening::Bound,
+            ..
+        })
+    );
+    if let Some(told) = sent.errors.iter().find_map(|error| told(probe, error)) {
+        return match told.evidence {
+            Evidence::Refused if listens => {
+                symptom(Evidence::Rejected, sent.errors.iter().find_map(|error| error.by), false)
+            }
+            _ => told,
+        };
+    }
     if heard.is_some_and(|heard| heard.captured.unwrap_or(0) > 0) {
-        return Shown::Failed(Symptom {
-            evidence: Evidence::Captured,
-            by: None,
-            at_receiver: true,
-        });
+        return symptom(Evidence::Captured, None, true);
     }
     // A connection to our own listener that did not know our nonce ended somewhere else.
-    let strange = sent.foreign_answers > 0
-        || (sent.connected
-            && matches!(
-                heard,
-                Some(Heard {
-                    how: Listening::Bound,
-                    ..
-                })
-            ));
-    if strange {
-        return Shown::Failed(Symptom {
-            evidence: Evidence::Foreign,
-            by: sent.foreign_from.map(|from| from.ip()),
-            at_receiver: false,
-        });
+    if sent.foreign_answers > 0 || (sent.connected && listens) {
+        return symptom(Evidence::Foreign, sent.foreign_from.map(|from| from.ip()), false);
     }
-    if let Some(symptom) = sent.errors.iter().find_map(|error| told(probe, error)) {
-        return Shown::Failed(symptom);
-    }
-    // Silence proves a lost packet only if someone was there to hear it.
-    match &result.heard {
-        Some(Err(unknown)) => Shown::Unknown(unknown.clone()),
-        _ => Symptom::of(Evidence::Silent),
-    }
+    symptom(Evidence::Silent, None, false)
 }
 
 fn arrived(heard: &Heard) -> Option<Evidence> {
@@ -243,13 +252,18 @@ mod tests {
     }
 
     #[test]
-    fn who_says_no_decides_whether_it_is_refused_or_rejected() {
-        let refused = |by| {
+    fn who_says_no_and_whether_we_listen_decides_between_refused_and_rejected() {
+        let no_from = |by, heard: Option<Heard>| {
             let sent = Sent {
                 errors: vec![error(ErrorKind::Refused, by, Some((3, 3)))],
                 ..three_sent()
             };
-            udp(sent, Heard::default())
+            let result = ProbeResult {
+                probe: 0,
+                sent: Ok(sent),
+                heard: heard.map(Ok),
+            };
+            shown(&probe(ProbeKind::Udp { port: 8472 }), &result)
         };
         let symptom = |evidence, by: Option<[u8; 4]>| {
             Shown::Failed(Symptom {
@@ -258,10 +272,13 @@ mod tests {
                 at_receiver: false,
             })
         };
-        assert_eq!(refused(Some([10, 2, 0, 1])), symptom(Evidence::Refused, None));
+        let (target, router) = (Some([10, 2, 0, 1]), Some([192, 0, 2, 1]));
+        assert_eq!(no_from(target, None), symptom(Evidence::Refused, None));
+        assert_eq!(no_from(router, None), symptom(Evidence::Rejected, router));
+        // Our listener is bound there: its own host's firewall says no.
         assert_eq!(
-            refused(Some([192, 0, 2, 1])),
-            symptom(Evidence::Rejected, Some([192, 0, 2, 1]))
+            no_from(target, Some(Heard::default())),
+            symptom(Evidence::Rejected, target)
         );
     }
 
@@ -278,6 +295,31 @@ mod tests {
             panic!("failed")
         };
         assert_eq!((own.evidence, router.evidence), (Evidence::NoRoute, Evidence::Rejected));
+    }
+
+    #[test]
+    fn a_refusal_means_nothing_if_the_listener_may_have_gone() {
+        let lost = Unknown::new(Reason::NoAgent, "w1: the agent ended");
+        let of = |kind, by| {
+            let sent = Sent {
+                errors: vec![error(kind, by, Some((3, 3)))],
+                ..three_sent()
+            };
+            let result = ProbeResult {
+                probe: 0,
+                sent: Ok(sent),
+                heard: Some(Err(lost.clone())),
+            };
+            shown(&probe(ProbeKind::Udp { port: 8472 }), &result)
+        };
+        assert_eq!(
+            of(ErrorKind::Refused, Some([10, 2, 0, 1])),
+            Shown::Unknown(lost.clone())
+        );
+        assert!(matches!(
+            of(ErrorKind::Prohibited, Some([192, 0, 2, 1])),
+            Shown::Failed(_)
+        ));
     }
 
     #[test]

@@ -78,10 +78,15 @@ pub fn grouped<'o>(
             ..between(observations, one.probe, one.probe.kind.to_string())
         })
         .collect();
+    let several = cells.iter().any(|cell| cell.service != cells[0].service);
     explain(&cells)
         .into_iter()
         .map(|explanation| Group {
-            scope: explanation.scope,
+            scope: Scope {
+                // What all of them share tells nothing.
+                service: explanation.scope.service.filter(|_| several),
+                ..explanation.scope
+            },
             members: explanation.cells.iter().map(|at| all[*at]).collect(),
         })
         .collect()

@@ -28,6 +28,7 @@ mod kube_proxy;
 mod load_balancers;
 mod mcs;
 mod namespaces;
+mod network_policies;
 mod nodes;
 mod object;
 mod page;
@@ -210,7 +211,8 @@ async fn submariner_and_dns(reader: &Reader<'_>, workloads: &Workloads) -> (Fact
     let submariner = Box::pin(submariner::read(reader, workloads)).await;
     let config = submariner.ok().and_then(|submariner| submariner.config.ok());
     let custom = config.map(|config| config.coredns_custom_config.as_str());
-    let dns = dns::read(reader, workloads, custom).await;
+    let operator = config.map(|config| config.namespace.as_str());
+    let dns = dns::read(reader, workloads, custom, operator).await;
     (submariner, dns)
 }
 

@@ -12,6 +12,7 @@ pub mod dns;
 pub mod kernel;
 pub mod kubernetes;
 pub mod mcs;
+pub mod network_policy;
 pub mod node;
 pub mod provenance;
 pub mod service;
@@ -267,6 +268,9 @@ impl ClusterFacts {
         facts.extend(self.cni.inventory());
         for node in &self.node_facts {
             facts.extend(node.inventory());
+        }
+        if let Some(dns) = self.dns.ok() {
+            facts.push(("policies of cluster DNS", dns.policies.why()));
         }
         if let Some(cilium) = self.cilium.ok() {
             facts.extend(cilium.inventory());

@@ -331,6 +331,46 @@ mod submariner {
     }
 
     #[tokio::test]
+    async fn policies_are_read_where_cluster_dns_and_lighthouse_are() {
+        let policy = |namespace: &str, n: usize| {
+            json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+                "metadata": {"name": format!("p{n}"), "namespace": namespace},
+                "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": []}})
+        };
+        let objects = (0..5).fold(kubeadm_with_submariner(), |objects, n| {
+            objects
+                .with(policy("kube-system", n))
+                .with(policy(OPERATOR, n))
+                .with(policy("shop", n))
+        });
+        let options = ReadOptions {
+            page_size: 2,
+            ..ReadOptions::default()
+        };
+        let server = ApiServer::start(objects);
+        let facts = read_as(&server, options).await;
+        let dns = facts.dns.get().unwrap();
+        let policies = dns.policies.get().unwrap();
+        assert_eq!(policies.len(), 10, "{policies:?}");
+        assert!(policies.iter().all(|policy| policy.namespace != "shop"));
+        assert_eq!(dns.pods[0].labels["k8s-app"], "kube-dns");
+
+        server.inject(Failure::Forbidden.of("networkpolicies"));
+        let facts = read(&server).await;
+        let (reason, detail) = why(&facts.dns.get().unwrap().policies);
+        assert_eq!(reason, Reason::Forbidden);
+        assert!(detail.contains("networkpolicies"), "{detail}");
+    }
+
+    #[tokio::test]
+    async fn a_list_of_policies_that_is_not_found_is_not_known() {
+        let server = ApiServer::start(kubeadm_with_submariner());
+        server.inject(Failure::PlainNotFound.of("networkpolicies"));
+        let facts = read(&server).await;
+        assert_eq!(why(&facts.dns.get().unwrap().policies).0, Reason::NotFound);
+    }
+
+    #[tokio::test]
     async fn a_namespace_that_is_no_name_is_not_asked_for() {
         let path = format!("/apis/submariner.io/v1alpha1/namespaces/{OPERATOR}/submariners/submariner");
         let objects = kubeadm_with_submariner().edit(&path, |object| {

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use prejoin_checks::facts::dns::{Corefile, Dns, DnsServer};
+use prejoin_checks::facts::dns::{Corefile, Dns, DnsPods, DnsServer};
 use prejoin_checks::facts::kubernetes::Workload;
 use prejoin_checks::facts::provenance::{Fact, Known, Reason, Source, Unknown};
 use serde::Deserialize;
 
 use super::config_map::{ConfigMap, ConfigMaps};
+use super::network_policies;
 use super::object::{is_name, managers, or_default};
 use super::permissions::{CLUSTER_ROLES, OPENSHIFT_DNS};
 use super::reader::Reader;
@@ -17,10 +18,20 @@ use super::workloads::{Workloads, image_name, image_version};
 /// Where cluster DNS runs everywhere but on OpenShift.
 const SYSTEM: &str = "kube-system";
 const OPENSHIFT: &str = "openshift-dns";
+const LIGHTHOUSE: &str = "submariner-lighthouse-coredns";
 const COREFILE: &str = "Corefile";
 
-/// Reads DNS configuration; `custom` is the ConfigMap that a mesh was told to use, as `namespace/name`.
-pub(crate) async fn read(reader: &Reader<'_>, workloads: &Workloads, custom: Option<&str>) -> Fact<Dns> {
+/// Where `subctl` installs Submariner's operator.
+const SUBMARINER: &str = "submariner-operator";
+
+/// Reads DNS configuration; `custom` is the ConfigMap that a mesh was told to use, as `namespace/name`, `operator` the namespace that
+/// Submariner's operator is in.
+pub(crate) async fn read(
+    reader: &Reader<'_>,
+    workloads: &Workloads,
+    custom: Option<&str>,
+    operator: Option<&str>,
+) -> Fact<Dns> {
     let read = async {
         let running = running(workloads)?;
         let custom = custom.and_then(|key| key.split_once('/')).filter(|(namespace, name)| {
@@ -32,6 +43,12 @@ pub(crate) async fn read(reader: &Reader<'_>, workloads: &Workloads, custom: Opt
         if running.iter().any(|workload| workload.namespace == OPENSHIFT) {
             namespaces.insert(OPENSHIFT);
         }
+        let of_policies = namespaces
+            .iter()
+            .copied()
+            .filter(|namespace| in_cluster_dns(namespace))
+            .chain([operator.unwrap_or(SUBMARINER)])
+            .collect::<BTreeSet<_>>();
         let mut maps = BTreeMap::new();
         for namespace in namespaces {
             maps.insert(namespace, reader.config_maps(namespace).await?);
@@ -41,6 +58,8 @@ pub(crate) async fn read(reader: &Reader<'_>, workloads: &Workloads, custom: Opt
         if dns.corefiles.iter().any(|corefile| uses_multicluster(&corefile.text)) {
             dns.coredns_reads_service_imports = may_read_imports(reader, &running).await;
         }
+        dns.pods = pods(workloads);
+        dns.policies = network_policies::read(reader, of_policies).await.into();
         let source = maps[SYSTEM].get("coredns").map_or_else(
             || Source::read(format!("ConfigMaps of {SYSTEM}"), ""),
             |map| map.source(""),
@@ -48,6 +67,29 @@ pub(crate) async fn read(reader: &Reader<'_>, workloads: &Workloads, custom: Opt
         Ok(Known::new(dns, source))
     };
     read.await.into()
+}
+
+/// The pods of cluster DNS and of Lighthouse.
+fn pods(workloads: &Workloads) -> Vec<DnsPods> {
+    workloads
+        .iter()
+        .filter(|found| {
+            let workload = &found.workload;
+            let is_ours = in_cluster_dns(&workload.namespace)
+                && (workload
+                    .containers
+                    .iter()
+                    .any(|container| is_coredns_image(&container.image))
+                    || is_kube_dns(workload));
+            workload.desired > 0 && (is_ours || workload.name == LIGHTHOUSE)
+        })
+        .map(|found| DnsPods {
+            namespace: found.workload.namespace.clone(),
+            name: found.workload.name.clone(),
+            labels: found.pod_labels.clone(),
+            host_network: found.workload.host_network,
+        })
+        .collect()
 }
 
 /// The workloads that serve cluster DNS, or may: all must be readable, since an absent one means something.

@@ -128,6 +128,9 @@ resources! {
     SERVICE_CIDRS: "networking.k8s.io" ["v1", "v1beta1"], "servicecidrs", [List],
         "The ranges Services get their addresses from."
         => ["ServiceCIDRs"];
+    NETWORK_POLICIES: "networking.k8s.io" ["v1"], "networkpolicies", [List],
+        "Whether policies keep cluster DNS from the DNS of a mesh, in the namespaces of both only."
+        => ["policies of cluster DNS"];
     CILIUM_NODES: "cilium.io" ["v2"], "ciliumnodes", [List],
         "The pod ranges, addresses and public keys of Cilium's nodes."
         => ["CiliumNodes"];

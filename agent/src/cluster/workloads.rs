@@ -67,6 +67,8 @@ pub(crate) struct Found {
     pub(crate) host_aliases: BTreeMap<String, Vec<String>>,
     /// ConfigMaps that are mounted: volume name to ConfigMap name.
     pub(crate) config_maps: BTreeMap<String, String>,
+    /// Labels of the pod template.
+    pub(crate) pod_labels: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +90,16 @@ struct Spec {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Template {
+    #[serde(deserialize_with = "or_default")]
+    metadata: TemplateMeta,
     spec: PodSpec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TemplateMeta {
+    #[serde(deserialize_with = "or_default")]
+    labels: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -219,6 +230,7 @@ fn is_product(object: &Object) -> bool {
 fn reduce(object: Object, kind: &str) -> Found {
     let is_product = is_product(&object);
     let Object { metadata, spec, status } = object;
+    let pod_labels = spec.template.metadata.labels;
     let template = spec.template.spec;
     let is_daemon_set = kind == "DaemonSet";
     let mut host_aliases: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -260,6 +272,7 @@ fn reduce(object: Object, kind: &str) -> Found {
             node_selector: template.node_selector,
         },
         host_aliases,
+        pod_labels,
         config_maps: template
             .volumes
             .into_iter()

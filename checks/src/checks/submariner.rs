@@ -9,6 +9,7 @@ pub mod captured;
 pub mod cni;
 pub mod cni_datapath;
 pub mod dns;
+pub mod dns_policies;
 pub mod flows;
 pub mod gateway;
 pub mod gateway_settings;
@@ -65,6 +66,7 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     psk::CHECKS,
     mcs::CHECKS,
     dns::CHECKS,
+    dns_policies::CHECKS,
 ];
 
 /// Names in a sentence, the first few of many: `a, b and 7 more`.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::provenance::Source;
+use super::network_policy::NetworkPolicy;
+use super::provenance::{Fact, Source};
 
 /// What serves cluster DNS and what it is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +32,26 @@ pub struct Dns {
     /// Whether CoreDNS' ClusterRole may read ServiceImports; absent if roles were not readable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coredns_reads_service_imports: Option<bool>,
+    /// The pods that answer: those of cluster DNS, and Submariner's Lighthouse.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<DnsPods>,
+    /// NetworkPolicies of cluster DNS' namespaces and of the one Submariner's operator is or will be in.
+    #[serde(default)]
+    pub policies: Fact<Vec<NetworkPolicy>>,
+}
+
+/// Pods of one workload that answers names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DnsPods {
+    /// Namespace of the workload.
+    pub namespace: String,
+    /// Name of the workload.
+    pub name: String,
+    /// Labels of its pod template.
+    pub labels: BTreeMap<String, String>,
+    /// Whether the pods are on the host network.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub host_network: bool,
 }
 
 /// One Corefile.

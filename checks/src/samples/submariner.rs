@@ -7,7 +7,7 @@ use crate::facts::ClusterFacts;
 use crate::facts::cni::{Flannel, Plugin, PluginKind};
 use std::net::IpAddr;
 
-use crate::facts::dns::{Corefile, Dns};
+use crate::facts::dns::{Corefile, Dns, DnsPods};
 use crate::facts::kubernetes::Namespace;
 use crate::facts::mcs::Condition;
 use crate::facts::provenance::{Fact, Reason, Source};
@@ -70,6 +70,16 @@ pub fn flannel(name: &str, number: u8) -> ClusterFacts {
                 text: ".:53 {\n    kubernetes cluster.local\n    forward . /etc/resolv.conf\n}\n".to_owned(),
             }],
             coredns_version: "1.12.1".to_owned(),
+            pods: vec![DnsPods {
+                namespace: "kube-system".to_owned(),
+                name: "coredns".to_owned(),
+                labels: BTreeMap::from([("k8s-app".to_owned(), "kube-dns".to_owned())]),
+                host_network: false,
+            }],
+            policies: Fact::known(
+                Vec::new(),
+                Source::read("NetworkPolicies of kube-system, submariner-operator", ""),
+            ),
             ..Dns::default()
         },
         Source::read("ConfigMap kube-system/coredns", ""),

@@ -144,6 +144,9 @@ pub(crate) fn kubeadm_with_submariner() -> Objects {
             "metadata": {"name": "submariner-west-242.1.0.0-16", "labels": {"submariner.io/ippool": "true"}},
             "spec": {"cidr": "242.1.0.0/16", "disabled": true, "natOutgoing": false}}))
         .with(deployment("kube-system", "coredns", "coredns", "registry.k8s.io/coredns/coredns:v1.12.0"))
+        .edit("/apis/apps/v1/namespaces/kube-system/deployments/coredns", |object| {
+            object["spec"]["template"]["metadata"] = json!({"labels": {"k8s-app": "kube-dns"}});
+        })
         .with(config_map("kube-system", "coredns", json!({"Corefile": ".:53 {\n    kubernetes cluster.local\n}\n"})))
         .with(config_map("dns-extra", "mesh-zones", json!({"lighthouse.server": "clusterset.local:53 {\n}\n"})));
     mcs(broker(member(objects)))

@@ -155,8 +155,9 @@ declare_check! {
     ///
     /// ## How it is determined
     /// InternalIPs of all nodes (ExternalIPs where there are none) against pools and blocks. ClusterMesh: inside a block in
-    /// use fails, only inside a pool warns. Submariner: fails, with VPC and Azure plugins only warns in the cluster itself;
-    /// with Globalnet other clusters' nodes do not matter.
+    /// use fails, only inside a pool warns. Submariner: fails, but only warns in the cluster itself where VPC and Azure plugins give pods addresses of
+    /// the nodes' subnets and cables are Libreswan's, whose routes make an exception for gateways among the pods (the loop of early releases on Azure is
+    /// mended); with Globalnet other clusters' nodes do not matter.
     ///
     /// ## How to fix
     /// Move the pod range away from the node networks, or renumber the nodes.

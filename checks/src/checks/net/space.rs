@@ -38,7 +38,7 @@ pub struct Class {
     pub globalnet: bool,
     /// The mesh's control plane is exposed as a ClusterIP, so that peers must reach Services of this cluster (ClusterMesh).
     pub exposes_cluster_ips: bool,
-    /// Nodes and pods share subnets by design (VPC and Azure plugins).
+    /// Nodes and pods share subnets by design (VPC and Azure plugins), and the mesh can do with it.
     pub shares_subnets: bool,
 }
 
@@ -85,6 +85,7 @@ impl AddressSpace {
             let mut collector = Collector {
                 cluster,
                 globalnet,
+                shares_subnets: shares_subnets(cluster, mesh.as_ref()),
                 ranges: &mut ranges,
                 unknown: &mut unknown,
             };
@@ -158,6 +159,16 @@ impl Class {
     }
 }
 
+/// Whether a cluster's nodes may be among its pods. Of Submariner's cable drivers only Libreswan, the default, makes an exception
+/// from the routes to pods for gateways among them.
+fn shares_subnets(cluster: &Cluster<'_>, mesh: Option<&Mesh<'_>>) -> bool {
+    let by_design = cluster
+        .pods()
+        .is_ok_and(|pods: &PodRanges| pods.shape == Shape::Addresses);
+    let driver = mesh.and_then(|mesh| mesh.cable_driver(cluster).ok());
+    by_design && driver.is_none_or(|driver| driver.value == "libreswan")
+}
+
 /// An IPv4-mapped IPv6 block stands for IPv4 addresses and collides where they do.
 fn canonical(cidr: Cidr) -> Cidr {
     cidr.ipv4_mapped().unwrap_or(cidr)
@@ -166,6 +177,7 @@ fn canonical(cidr: Cidr) -> Cidr {
 struct Collector<'a, 'b> {
     cluster: &'b Cluster<'a>,
     globalnet: bool,
+    shares_subnets: bool,
     ranges: &'b mut Vec<(Cidr, Claimed)>,
     unknown: &'b mut Vec<(ClusterId, RangeKind, Unknown)>,
 }
@@ -193,7 +205,7 @@ impl Collector<'_, '_> {
         match cluster.pods() {
             Ok(pods) => {
                 let class = Class {
-                    shares_subnets: pods.shape == Shape::Addresses,
+                    shares_subnets: self.shares_subnets,
                     ..Class::plain(RangeKind::Pods, State::InUse)
                 };
                 for range in &pods.allocated {
@@ -246,12 +258,8 @@ impl Collector<'_, '_> {
 
     fn nodes(&mut self) {
         let facts = self.cluster.facts;
-        let shares_subnets = self
-            .cluster
-            .pods()
-            .is_ok_and(|pods: &PodRanges| pods.shape == Shape::Addresses);
         let class = Class {
-            shares_subnets,
+            shares_subnets: self.shares_subnets,
             ..Class::plain(RangeKind::Nodes, State::InUse)
         };
         for range in facts.declared.iter().filter(|range| range.kind == RangeKind::Nodes) {

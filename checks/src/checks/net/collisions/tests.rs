@@ -320,9 +320,11 @@ fn five_hundred_clusters_with_one_pool_are_one_finding() {
 }
 
 #[test]
-fn s_1106_azure_nodes_among_their_pods_warn() {
-    let azure = |addresses: &str| {
+fn s_1106_azure_nodes_among_their_pods_warn_with_libreswan_and_fail_without() {
+    let azure = |addresses: &str, driver: Option<&str>| {
         let mut east = cluster("east", 1);
+        let mut intent = Intent::default();
+        intent.submariner.cable_driver = driver.map(str::to_owned);
         value_mut(&mut east.cni.plugins).push(Plugin {
             kind: PluginKind::AzureCni,
             source: Source::read("DaemonSet kube-system/azure-cns", ""),
@@ -330,12 +332,15 @@ fn s_1106_azure_nodes_among_their_pods_warn() {
             running: true,
         });
         value_mut(&mut east.pods).addresses = vec![cidr(addresses)];
-        collisions(&report(Submariner, &[east]))
+        collisions(&judge(&[east], &intent, &policy(Submariner)))
             .into_iter()
             .map(|(code, verdict)| (code.to_owned(), verdict))
             .collect::<Vec<_>>()
     };
     // The nodes are 172.31.1.11 and .12.
-    assert_eq!(azure("172.31.1.8/29"), [("NET102".to_owned(), Verdict::Warn)]);
-    assert_eq!(azure("172.31.1.64/29"), []);
+    let loops = |verdict| [("NET102".to_owned(), verdict)];
+    assert_eq!(azure("172.31.1.8/29", None), loops(Verdict::Warn));
+    assert_eq!(azure("172.31.1.8/29", Some("libreswan")), loops(Verdict::Warn));
+    assert_eq!(azure("172.31.1.8/29", Some("wireguard")), loops(Verdict::Fail));
+    assert_eq!(azure("172.31.1.64/29", Some("wireguard")), []);
 }

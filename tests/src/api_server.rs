@@ -23,6 +23,7 @@ mod path;
 mod selector;
 mod status;
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -61,6 +62,8 @@ struct State {
     /// Continue tokens of another generation have expired.
     generation: u64,
     executing: Option<Executing>,
+    /// What is run in place of a program, by pod and program.
+    programs: HashMap<(String, String), Vec<String>>,
 }
 
 impl Shared {
@@ -166,6 +169,12 @@ impl ApiServer {
     /// From now on commands are executed in pods, by processes of this machine; before, there is no such thing.
     pub fn execute(&self, executing: Executing) {
         self.shared.state().executing = Some(executing);
+    }
+
+    /// Puts a program into a pod: where a command there begins with `program`, these words are run in its place.
+    pub fn install(&self, pod: &str, program: &str, words: Vec<String>) {
+        let place = (pod.to_owned(), program.to_owned());
+        self.shared.state().programs.insert(place, words);
     }
 
     /// Makes every continue token given so far too old: its next use is answered with 410.

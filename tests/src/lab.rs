@@ -20,6 +20,7 @@ mod host;
 mod namespace;
 mod node_fault;
 mod orders;
+mod programs;
 mod router;
 mod stranger;
 mod sys;
@@ -27,8 +28,9 @@ mod topology;
 mod traffic;
 mod trial;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
@@ -37,6 +39,7 @@ use anyhow::{Context as _, bail};
 
 pub use self::enter::{Room, become_program};
 pub use self::host::serve;
+pub use self::programs::program;
 pub use self::topology::{MTU, Node, Site, Topology};
 pub use self::traffic::{Seen, Traffic};
 pub use self::trial::{Outcome, Trial, What};
@@ -112,7 +115,7 @@ impl Lab {
     /// # Errors
     /// When a lab can be made here but this one was not.
     pub fn up(self) -> anyhow::Result<Option<RunningLab>> {
-        let program = program()?;
+        let program = programs::lab()?;
         let mut child = Command::new(&program)
             .arg("serve")
             .stdin(Stdio::piped())
@@ -136,18 +139,6 @@ impl Lab {
         };
         lab.raise()
     }
-}
-
-/// The lab's binary: beside the test's own, where Cargo puts it.
-fn program() -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let folder = own.parent().context("a program is in a folder")?;
-    let folder = if folder.ends_with("deps") {
-        folder.parent().unwrap_or(folder)
-    } else {
-        folder
-    };
-    Ok(folder.join("prejoin-lab"))
 }
 
 /// A lab at work; it is gone when this is dropped.
@@ -268,16 +259,30 @@ impl RunningLab {
         }
     }
 
+    fn door(&self, node: &str) -> anyhow::Result<&String> {
+        let door = self.doors.nodes.get(node);
+        door.with_context(|| format!("the lab has no node {node}"))
+    }
+
+    /// The processes that are in a node's network, by their numbers on this machine.
+    ///
+    /// # Errors
+    /// When the lab has no such node.
+    pub fn processes(&self, node: &str) -> anyhow::Result<BTreeSet<u32>> {
+        processes_in(Path::new(self.door(node)?))
+    }
+
+    /// Whether it is in a user namespace of its own, where root is this user and there are no other users.
+    pub fn is_in_user_namespace(&self) -> bool {
+        self.doors.user.is_some()
+    }
+
     /// The command that starts a program inside a node, from anywhere on this machine.
     ///
     /// # Errors
     /// When the lab has no such node.
     pub fn command(&self, node: &str, program: &[&str]) -> anyhow::Result<Vec<String>> {
-        let net = self
-            .doors
-            .nodes
-            .get(node)
-            .with_context(|| format!("the lab has no node {node}"))?;
+        let net = self.door(node)?;
         let mut command = vec![
             path_text(&self.program)?,
             "enter".to_owned(),
@@ -291,6 +296,20 @@ impl RunningLab {
         command.extend(program.iter().map(|&word| word.to_owned()));
         Ok(command)
     }
+}
+
+/// The processes of this machine that are in this network namespace.
+fn processes_in(net: &Path) -> anyhow::Result<BTreeSet<u32>> {
+    let inode = net.metadata()?.ino();
+    let mut inside = BTreeSet::new();
+    for entry in Path::new("/proc").read_dir()? {
+        let entry = entry?;
+        let number: Option<u32> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        // One that ended meanwhile is nowhere.
+        let its = entry.path().join("ns/net").metadata().map(|data| data.ino());
+        inside.extend(number.filter(|_| its.is_ok_and(|its| its == inode)));
+    }
+    Ok(inside)
 }
 
 impl Drop for RunningLab {

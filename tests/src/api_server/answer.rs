@@ -37,7 +37,7 @@ pub(super) async fn answer(
     };
     let executing = shared.state().executing;
     match (failure, executing.zip(exec::pod_of(&request.path))) {
-        (None, Some((executing, pod))) => exec::answer(executing, pod, &request, &parts, breaker),
+        (None, Some((executing, pod))) => exec::answer(executing, pod, &request, &parts, &shared, breaker),
         (None, None) => proper(&shared, &request, &parts),
         (Some(failure), _) => fail(failure, &shared, &request, &parts, breaker).await,
     }

@@ -1,6 +1,7 @@
 //! `exec` in pods: a WebSocket whose channels are the standard streams of a process on this machine.
 //!
-//! The command that a client names is run as it is, whichever pod it names: what a test wants to find in a pod, it names by its path.
+//! The command that a client names is run as it is, whichever pod it names: what a test wants to find in a pod, it names by its path,
+//! or installs there ([`super::ApiServer::install`]).
 
 use std::process::{ExitStatus, Stdio};
 
@@ -22,7 +23,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::connection::Breaker;
-use super::{Request, status};
+use super::{Request, Shared, status};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -81,6 +82,7 @@ pub(super) fn answer(
     pod: (&str, &str),
     request: &Request,
     parts: &Parts,
+    shared: &Shared,
     breaker: Breaker,
 ) -> Response {
     if executing.fate == ExecFate::Forbidden {
@@ -98,7 +100,13 @@ pub(super) fn answer(
     };
     let accept = derive_accept_key(key.as_bytes());
     let command = request.query.iter().filter(|(name, _)| name == "command");
-    let command: Vec<String> = command.map(|(_, word)| word.clone()).collect();
+    let mut command: Vec<String> = command.map(|(_, word)| word.clone()).collect();
+    if let Some(program) = command.first() {
+        let place = (pod.1.to_owned(), program.clone());
+        if let Some(words) = shared.state().programs.get(&place) {
+            command.splice(..1, words.iter().cloned());
+        }
+    }
     tokio::spawn(async move {
         // A client that went away before the switch wants nothing any more.
         if let Ok(stream) = upgrade.await {

@@ -1,5 +1,8 @@
 //! What is wrong on a node itself.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+
 use prejoin_tests::lab::What;
 use prejoin_tests::lab::fault::{NodeFault, Port, on_node};
 
@@ -97,4 +100,26 @@ fn a_hosts_own_firewall_drops_or_rejects_in_its_own_name() {
     };
     let failure = lab.send("east-n1", "west-n1", connection).unwrap().failure;
     assert_eq!(failure.as_deref(), Some("host unreachable"));
+}
+
+#[test]
+fn the_processes_of_a_node_are_known_and_those_of_others_are_not_among_them() {
+    let Some(lab) = two_sites() else { return };
+    let words = lab.command("east-n1", &["cat"]).unwrap();
+    let mut cat = Command::new(&words[0])
+        .args(&words[1..])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut to, from) = (cat.stdin.take().unwrap(), cat.stdout.take().unwrap());
+    to.write_all(b"there\n").unwrap();
+    let mut said = String::new();
+    BufReader::new(from).read_line(&mut said).unwrap();
+    // It has answered, so it is there.
+    assert!(lab.processes("east-n1").unwrap().contains(&cat.id()));
+    assert!(lab.processes("west-n1").unwrap().is_empty());
+    drop(to);
+    cat.wait().unwrap();
+    assert!(lab.processes("east-n1").unwrap().is_empty());
 }

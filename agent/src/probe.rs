@@ -265,3 +265,11 @@ fn local_failure(what: &str, error: &io::Error) -> Unknown {
 pub fn fuzz_nat_discovery(datagram: &[u8]) {
     nat_discovery::fuzz(datagram);
 }
+
+/// For fuzzing: whatever a TLS service shows as its certificate, describing it does not panic.
+///
+/// # Panics
+/// If it does.
+pub fn fuzz_certificate(der: &[u8]) {
+    tls::fuzz(der);
+}

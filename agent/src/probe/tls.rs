@@ -215,3 +215,12 @@ fn hex(bytes: &[u8]) -> String {
             text
         })
 }
+
+/// For fuzzing: whatever a certificate is, describing it does not panic, and keeps no more of it than is meant to be kept.
+pub(super) fn fuzz(der: &[u8]) {
+    if let Some(peek) = describe(der) {
+        assert!(peek.names.len() <= NAMES_KEPT);
+        let mut texts = peek.names.iter().chain([&peek.subject, &peek.issuer]);
+        assert!(texts.all(|text| text.len() <= NAME_BYTES && !text.chars().any(char::is_control)));
+    }
+}

@@ -1,7 +1,8 @@
 //! Sends what the plan lists, and nothing else, and says what became of it.
 //!
-//! All probes of a run are under way at once; [`pace`] decides when each packet may leave. What stays silent is tried again from other source
-//! ports a third of a timeout later, so that a run takes the slowest round trip, or one timeout and two thirds, and what the caps cost.
+//! As many probes of a run are under way at once as its rate can feed even if all of them stay silent; [`pace`] decides when each packet may
+//! leave. What stays silent is tried again from other source ports a third of a timeout later, so that a run takes the slowest round trip, or
+//! one timeout and two thirds, and what the caps cost.
 
 mod icmp;
 mod ip_protocol;
@@ -14,6 +15,7 @@ mod tcp;
 mod tls;
 mod udp;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use prejoin_checks::facts::kernel::ResolvedName;
 use prejoin_checks::facts::provenance::{Reason, Unknown};
 use prejoin_checks::observation::{Listening, Sent};
-use prejoin_checks::plan::{Pace, ProbeKind};
+use prejoin_checks::plan::{Pace, ProbeKind, cost};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -37,6 +39,11 @@ use crate::protocol::ProbeOrder;
 const OTHER_DESCRIPTORS: u64 = 128;
 /// Connections that are open at once at most.
 const MOST_CONNECTIONS: u64 = 4_096;
+
+/// Probes that are under way at once, at least: few enough to cost nothing.
+const LEAST_AT_ONCE: u64 = 64;
+/// The same at most: what they keep of their packets has to fit into the memory of a small agent.
+const MOST_AT_ONCE: u64 = 512;
 
 /// How long the node's resolver may take: it tries its servers one after the other.
 const RESOLVER_PATIENCE: Duration = Duration::from_secs(10);
@@ -72,7 +79,7 @@ impl ProbeContext {
 
     /// After so long a silence the next try begins, while answers to the one before are still waited for.
     fn stagger(&self) -> Duration {
-        self.timeout() / prejoin_checks::plan::cost::TRIES
+        self.timeout() / cost::TRIES
     }
 
     fn elapsed(&self) -> Duration {
@@ -113,18 +120,50 @@ pub async fn run(
         udp: udp::Sources::new(Arc::clone(context)),
         icmp: icmp::Clients::default(),
     });
+    let at_once = at_once(&context.pace);
+    let mut waiting = in_turns(orders);
     let mut running = JoinSet::new();
-    for order in orders {
-        let (tools, results) = (Arc::clone(&tools), results.clone());
-        running.spawn(async move {
-            let id = order.id;
-            let result = probe(&tools, order).await;
-            // Nobody listens any more: the session is ending.
-            let _ = results.send((id, result)).await;
-        });
+    loop {
+        while running.len() < at_once
+            && let Some(order) = waiting.next()
+        {
+            let (tools, results) = (Arc::clone(&tools), results.clone());
+            running.spawn(async move {
+                let id = order.id;
+                let result = probe(&tools, order).await;
+                // Nobody listens any more: the session is ending.
+                let _ = results.send((id, result)).await;
+            });
+        }
+        if running.join_next().await.is_none() {
+            break;
+        }
     }
-    while running.join_next().await.is_some() {}
     context.packets.load(Ordering::Relaxed) - before
+}
+
+/// How many probes are under way at once: those that the rate lets begin while a silent one takes its timeout and two thirds. More would wait
+/// for the cap and not for the network.
+fn at_once(pace: &Pace) -> usize {
+    let silent_millis = u64::from(pace.timeout_millis) * u64::from(2 * cost::TRIES - 1) / u64::from(cost::TRIES);
+    // The cheapest silent probe is one packet in each try.
+    let begun = u64::from(pace.rate) * silent_millis / 1_000 / u64::from(cost::TRIES);
+    usize::try_from(begun.clamp(LEAST_AT_ONCE, MOST_AT_ONCE)).unwrap_or(usize::MAX)
+}
+
+/// One order of each target, then the second of each, and so on: a target whose own cap is low does not hold up the others.
+fn in_turns(orders: Vec<ProbeOrder>) -> impl Iterator<Item = ProbeOrder> {
+    let mut of_target: HashMap<Option<IpAddr>, u32> = HashMap::new();
+    let mut turns: Vec<_> = orders
+        .into_iter()
+        .map(|order| {
+            let turn = of_target.entry(order.address).or_default();
+            *turn += 1;
+            (*turn, order)
+        })
+        .collect();
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.into_iter().map(|(_, order)| order)
 }
 
 /// What the probes of one run share.
@@ -134,6 +173,7 @@ struct Tools {
     icmp: icmp::Clients,
 }
 
+/// Each kind has a future of its own size: the rare large ones are kept apart, so that the many small ones stay small.
 async fn probe(tools: &Tools, order: ProbeOrder) -> Result<Sent, Unknown> {
     let context = &tools.context;
     match order.kind {
@@ -153,7 +193,10 @@ async fn probe(tools: &Tools, order: ProbeOrder) -> Result<Sent, Unknown> {
         }
         ProbeKind::Resolve { names } => Ok(resolve_all(names).await),
         ProbeKind::Icmp => icmp::probe(context, &tools.icmp, order.id, target(&order).await?).await,
-        ProbeKind::IpProtocol { number } => ip_protocol::probe(context, order.id, target(&order).await?, number).await,
+        ProbeKind::IpProtocol { number } => {
+            let target = target(&order).await?;
+            Box::pin(ip_protocol::probe(context, order.id, target, number)).await
+        }
         ProbeKind::PathMtu {
             port,
             floor,
@@ -168,7 +211,7 @@ async fn probe(tools: &Tools, order: ProbeOrder) -> Result<Sent, Unknown> {
                 candidates,
                 listening: order.listening,
             };
-            path_mtu::probe(context, asked).await
+            Box::pin(path_mtu::probe(context, asked)).await
         }
         ProbeKind::NatDiscovery {
             port,
@@ -180,7 +223,7 @@ async fn probe(tools: &Tools, order: ProbeOrder) -> Result<Sent, Unknown> {
                 cluster_id,
                 endpoint_id,
             };
-            nat_discovery::probe(context, asked).await
+            Box::pin(nat_discovery::probe(context, asked)).await
         }
     }
 }
@@ -272,4 +315,50 @@ pub fn fuzz_nat_discovery(datagram: &[u8]) {
 /// If it does.
 pub fn fuzz_certificate(der: &[u8]) {
     tls::fuzz(der);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(id: u32, target: [u8; 4]) -> ProbeOrder {
+        ProbeOrder {
+            id,
+            address: Some(target.into()),
+            host: String::new(),
+            kind: ProbeKind::Icmp,
+            listening: None,
+        }
+    }
+
+    #[test]
+    fn targets_take_turns() {
+        let (slow, other, third) = ([192, 0, 2, 1], [192, 0, 2, 2], [192, 0, 2, 3]);
+        let orders = vec![
+            order(1, slow),
+            order(2, slow),
+            order(3, slow),
+            order(4, other),
+            order(5, other),
+            order(6, third),
+        ];
+        let ids: Vec<_> = in_turns(orders).map(|order| order.id).collect();
+        assert_eq!(ids, [1, 4, 6, 2, 5, 3]);
+    }
+
+    #[test]
+    fn as_many_are_under_way_as_the_rate_can_feed() {
+        let pace = |rate, timeout_millis| Pace {
+            rate,
+            timeout_millis,
+            ..Pace::default()
+        };
+        assert_eq!(
+            at_once(&pace(900, 1_000)),
+            499,
+            "900 packets a second for 1.666 s, at least three for each"
+        );
+        assert_eq!(at_once(&pace(1, 1_000)), 64);
+        assert_eq!(at_once(&pace(pace::UNLIMITED, 60_000)), 512);
+    }
 }

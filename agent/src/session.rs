@@ -138,10 +138,17 @@ fn last_words(ended: &Result<Ended, SessionError>) -> Option<Answer> {
     Some(Answer::Failed { kind, detail })
 }
 
-/// Writes answers as they come, each flushed; gives the stream back when there will be no more.
+/// Writes answers as they come, all that wait at once and flushed; gives the stream back when there will be no more.
 async fn write_all<O: AsyncWrite + Unpin>(mut waiting: mpsc::Receiver<Reply>, mut output: O) -> io::Result<O> {
-    while let Some(reply) = waiting.recv().await {
-        line::write(&reply, &mut output).await?;
+    let mut replies = Vec::new();
+    while waiting.recv_many(&mut replies, ANSWERS_WAITING).await > 0 {
+        // Every write to a standard stream is handed to a thread, which costs more than most probes.
+        let mut lines = Vec::new();
+        for reply in replies.drain(..) {
+            line::append(&reply, &mut lines)?;
+        }
+        output.write_all(&lines).await?;
+        output.flush().await?;
     }
     Ok(output)
 }

@@ -3,7 +3,7 @@
 //! Every try is a connection from a source port of its own. They end with a reset: nothing stays behind in TIME_WAIT, on either side.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -54,6 +54,7 @@ struct Account<'a> {
 struct Seen {
     tally: Tally,
     connected: bool,
+    from: Option<IpAddr>,
     tls: Option<TlsPeek>,
 }
 
@@ -107,7 +108,7 @@ pub(super) async fn probe(context: &ProbeContext, order: Order<'_>) -> Result<Se
     if sent.tls.is_none() && sent.connected && account.order.tls && !account.order.nonce {
         sent.tls = Some(tls::failed("no handshake in time"));
     }
-    sent.from = super::source_address(target);
+    sent.from = seen.from.or_else(|| super::source_address(target));
     Ok(sent)
 }
 
@@ -145,13 +146,18 @@ async fn one_try<R>(context: &ProbeContext, account: &Account<'_>, _room: R) -> 
     let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     datagram::tell_errors(&socket, ipv6)?;
     sys::limit_connection_requests(socket.as_fd(), 1)?;
-    socket.set_tcp_nodelay(true)?;
     socket.set_linger(Some(Duration::ZERO))?;
     let begun = context.elapsed();
     let asked = socket.connect(&target.into());
     context.count(OWN_CONNECTION_PACKETS);
-    let port = socket.local_addr()?.as_socket().map_or(0, |address| address.port());
-    let sequence = account.seen().tally.send(begun, port);
+    let local = socket.local_addr()?.as_socket();
+    let port = local.map_or(0, |address| address.port());
+    let sequence = {
+        let mut seen = account.seen();
+        // Without a route there is none.
+        seen.from = local.map(|address| address.ip()).filter(|ip| !ip.is_unspecified());
+        seen.tally.send(begun, port)
+    };
     if let Err(error) = asked
         && error.raw_os_error() != Some(libc::EINPROGRESS)
     {
@@ -179,7 +185,8 @@ async fn one_try<R>(context: &ProbeContext, account: &Account<'_>, _room: R) -> 
         account.seen().tally.answer(sequence, port, arrival, None);
         if account.order.tls {
             context.count(OWN_TLS_PACKETS);
-            let peek = tls::peek(&mut stream, account.order.host, target.ip()).await;
+            // Boxed: most tries never come here, and none should be as large as a handshake.
+            let peek = Box::pin(tls::peek(&mut stream, account.order.host, target.ip())).await;
             account.seen().tls = Some(peek);
         }
         return Ok(End::Final);
@@ -227,6 +234,7 @@ async fn exchange(context: &ProbeContext, account: &Account<'_>, stream: &mut Tc
     account.seen().tally.restart(sequence, context.elapsed());
     let mut bytes = [0; nonce::LENGTH];
     let answered = async {
+        stream.set_nodelay(true)?;
         stream.write_all(&context.seal.write(&message)).await?;
         context.count(OWN_NONCE_PACKETS);
         stream.read_exact(&mut bytes).await

@@ -109,9 +109,16 @@ pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, LineError> {
 
 /// One line that says this, with its end.
 pub fn encode<T: Serialize>(value: &T) -> serde_json::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
+    let mut line = Vec::new();
+    append(value, &mut line)?;
     Ok(line)
+}
+
+/// Appends one line that says this, with its end.
+pub fn append<T: Serialize>(value: &T, lines: &mut Vec<u8>) -> serde_json::Result<()> {
+    serde_json::to_writer(&mut *lines, value)?;
+    lines.push(b'\n');
+    Ok(())
 }
 
 /// Writes one line and flushes it.

@@ -40,12 +40,27 @@ pub(crate) fn enlarge_receive_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::
         .or_else(|_| set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
 }
 
-/// The same for the socket of an ICMP client, which shows it by number only.
-pub(crate) fn enlarge_receive_buffer_of(client: &surge_ping::Client, bytes: i32) -> io::Result<()> {
+/// Prepares the socket of an ICMP client, which shows it by number only: a receive buffer of this size, and no copies of the echo requests that
+/// others send to this host.
+pub(crate) fn prepare_icmp(client: &surge_ping::Client, ipv6: bool, receive_buffer_bytes: i32) -> io::Result<()> {
     let socket = client.get_socket();
     // SAFETY: `socket` shares the ownership of the descriptor until the end of this function, so that it stays open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(socket.get_native_sock()) };
-    enlarge_receive_buffer(borrowed, bytes)
+    // A ping socket has no such filter, and gets no requests either.
+    let _ = ignore_echo_requests(borrowed, ipv6);
+    enlarge_receive_buffer(borrowed, receive_buffer_bytes)
+}
+
+/// Filters of raw ICMP sockets have a bit for each type that is not to be received.
+fn ignore_echo_requests(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    // `ICMP_FILTER` and `ICMPV6_FILTER` of linux/icmp.h and linux/icmpv6.h.
+    const FILTER: i32 = 1;
+    if !ipv6 {
+        return set(socket, libc::SOL_RAW, FILTER, &(1_u32 << 8));
+    }
+    let mut filter = [0_u32; 8];
+    filter[128 / 32] = 1 << (128 % 32);
+    set(socket, libc::IPPROTO_ICMPV6, FILTER, &filter)
 }
 
 /// Binds a packet socket to all interfaces and this protocol, as [`libc::ETH_P_ALL`]; until then it receives nothing.
@@ -117,9 +132,13 @@ pub(crate) fn clock_state() -> io::Result<ClockState> {
 }
 
 fn set_int(socket: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(size_of::<i32>()).expect("integers are small");
-    // SAFETY: the pointer is to an `i32` that lives until the call returns, and the length is its own.
-    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) })
+    set(socket, level, option, &value)
+}
+
+fn set<T: Copy>(socket: BorrowedFd<'_>, level: i32, option: i32, value: &T) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).expect("options are small");
+    // SAFETY: the pointer is to a value that lives until the call returns, and the length is its own.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const *value).cast(), length) })
 }
 
 fn check(result: i32) -> io::Result<()> {

@@ -48,7 +48,7 @@ impl Clients {
             // A raw socket is told of errors; a ping socket only of answers.
             let raw = Config::builder().kind(kind).sock_type_hint(socket2::Type::RAW).build();
             let client = Client::new(&raw)?;
-            sys::enlarge_receive_buffer_of(&client, RECEIVE_BUFFER_BYTES)?;
+            sys::prepare_icmp(&client, ipv6, RECEIVE_BUFFER_BYTES)?;
             Ok(Family {
                 client,
                 room: Semaphore::new(IN_FLIGHT),

@@ -28,6 +28,9 @@ const NODE_FACTS: Duration = Duration::from_secs(10);
 /// Names of targets that are resolved at the same time.
 const NAMES_AT_ONCE: usize = 16;
 
+/// Results that wait to become answers: taken one at a time, each would cost a turn of the runtime.
+const RESULTS_WAITING: usize = 64;
+
 /// Why a request fails as a whole.
 type Failure = (FailureKind, String);
 
@@ -221,7 +224,7 @@ impl<'a> Work<'a> {
                 }
             }
         }
-        let (results, mut finished) = mpsc::channel::<(u32, Result<Sent, Unknown>)>(1);
+        let (results, mut finished) = mpsc::channel::<(u32, Result<Sent, Unknown>)>(RESULTS_WAITING);
         let answering = async {
             while let Some((probe, sent)) = finished.recv().await {
                 answers

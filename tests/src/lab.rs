@@ -21,6 +21,7 @@ mod namespace;
 mod node_fault;
 mod orders;
 mod programs;
+mod relay;
 mod router;
 mod stranger;
 mod sys;
@@ -30,21 +31,24 @@ mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
 use anyhow::{Context as _, bail};
+use tempfile::TempDir;
 
-pub use self::enter::{Room, become_program};
+pub use self::enter::{Room, become_program, enter};
 pub use self::host::serve;
 pub use self::programs::program;
+pub use self::relay::relay;
 pub use self::topology::{MTU, Node, Site, Topology};
 pub use self::traffic::{Seen, Traffic};
 pub use self::trial::{Outcome, Trial, What};
 
-use self::fault::Fault;
+use self::fault::{AgentFault, Fault, NodeFault};
 use self::orders::{Answer, Doors, Order};
 
 /// With this variable set, a lab that cannot be made is a failure and not a reason to skip.
@@ -54,6 +58,7 @@ pub const REQUIRE: &str = "PREJOIN_REQUIRE_LAB";
 #[derive(Debug, Clone)]
 pub struct Lab {
     topology: Topology,
+    names: Vec<(String, IpAddr)>,
 }
 
 impl Default for Lab {
@@ -70,8 +75,17 @@ impl Lab {
                 sites: Vec::new(),
                 wan_mtu: MTU,
                 ipv6: true,
+                pods: false,
             },
+            names: Vec::new(),
         }
+    }
+
+    /// All nodes resolve this name to this address.
+    #[must_use]
+    pub fn name(mut self, name: &str, address: IpAddr) -> Self {
+        self.names.push((name.to_owned(), address));
+        self
     }
 
     /// Adds a site of this many nodes, `NAME-n1` and so on, half of them in the zone `NAME-a`, half in `NAME-b`.
@@ -85,6 +99,13 @@ impl Lab {
     #[must_use]
     pub fn ipv4_only(mut self) -> Self {
         self.topology.ipv6 = false;
+        self
+    }
+
+    /// Each node has a pod, and masquerades it; that of a site's first node is `NAME-pod`.
+    #[must_use]
+    pub fn pods(mut self) -> Self {
+        self.topology.pods = true;
         self
     }
 
@@ -136,6 +157,8 @@ impl Lab {
             },
             topology: self.topology,
             program,
+            files: Files::write(&self.names)?,
+            of_agents: Mutex::default(),
         };
         lab.raise()
     }
@@ -149,6 +172,75 @@ pub struct RunningLab {
     doors: Doors,
     topology: Topology,
     program: PathBuf,
+    files: Files,
+    /// Faults that are not in the lab but in how agents are started, by node.
+    of_agents: Mutex<Vec<(u64, String, NodeFault)>>,
+}
+
+/// Files that programs in nodes find in the place of this machine's.
+#[derive(Debug)]
+struct Files {
+    folder: TempDir,
+}
+
+impl Files {
+    fn write(names: &[(String, IpAddr)]) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        // As the kubelet begins them, from which an agent tells whose network it sees.
+        let heads = [
+            ("host", "# Kubernetes-managed hosts file (host network)."),
+            ("pod", "# Kubernetes-managed hosts file."),
+        ];
+        for (kind, head) in heads {
+            let own = format!("{head}\n127.0.0.1 localhost\n::1 localhost\n");
+            let known: Vec<String> = names
+                .iter()
+                .map(|(name, address)| format!("{address} {name}"))
+                .collect();
+            let known = known.join("\n") + "\n";
+            std::fs::write(folder.path().join(format!("{kind}-hosts")), format!("{own}{known}"))?;
+            std::fs::write(folder.path().join(format!("{kind}-bare-hosts")), own)?;
+        }
+        // Nobody is there, and says so at once.
+        std::fs::write(
+            folder.path().join("resolv.conf"),
+            "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n",
+        )?;
+        for (name, value) in [("conntrack-count", "262144\n"), ("conntrack-max", "262144\n")] {
+            std::fs::write(folder.path().join(name), value)?;
+        }
+        Ok(Self { folder })
+    }
+
+    /// `WHAT:PLACE` for each file that is replaced.
+    fn instead(&self, pod: bool, faults: &[NodeFault]) -> anyhow::Result<Vec<String>> {
+        let kind = if pod { "pod" } else { "host" };
+        let bare = if faults.contains(&NodeFault::NamesUnknown) {
+            "-bare"
+        } else {
+            ""
+        };
+        let mut files = vec![
+            (format!("{kind}{bare}-hosts"), "/etc/hosts"),
+            ("resolv.conf".to_owned(), "/etc/resolv.conf"),
+        ];
+        if faults.contains(&NodeFault::ConntrackFull) {
+            let tables = "/proc/sys/net/netfilter";
+            if !Path::new(tables).join("nf_conntrack_count").exists() {
+                bail!("this kernel has no connection tracking");
+            }
+            files.push((
+                "conntrack-count".to_owned(),
+                "/proc/sys/net/netfilter/nf_conntrack_count",
+            ));
+            files.push(("conntrack-max".to_owned(), "/proc/sys/net/netfilter/nf_conntrack_max"));
+        }
+        files
+            .into_iter()
+            .filter(|(_, place)| Path::new(place).exists())
+            .map(|(what, place)| Ok(format!("{}:{place}", path_text(&self.folder.path().join(what))?)))
+            .collect()
+    }
 }
 
 /// A fault that was made.
@@ -200,7 +292,24 @@ impl RunningLab {
     ///
     /// # Errors
     /// When the lab has nothing of a name in it, or the kernel refuses.
+    ///
+    /// # Panics
+    /// If another thread panicked while it used the lab.
     pub fn fault(&self, fault: Fault) -> anyhow::Result<FaultId> {
+        if let Fault::Node {
+            node,
+            fault: fault @ (NodeFault::Agent(_) | NodeFault::NamesUnknown | NodeFault::ConntrackFull),
+        } = fault
+        {
+            if !self.doors.nodes.contains_key(&node) {
+                bail!("the lab has no node {node}");
+            }
+            let mut faults = self.of_agents.lock().expect("who holds it does not panic");
+            // Numbers of the lab's own faults are small.
+            let id = u64::MAX - faults.len() as u64;
+            faults.push((id, node, fault));
+            return Ok(FaultId(id));
+        }
         match self.ask(&Order::Fault(fault))? {
             Answer::Fault(id) => Ok(FaultId(id)),
             _ => bail!("the lab answered something else"),
@@ -211,7 +320,16 @@ impl RunningLab {
     ///
     /// # Errors
     /// When it was undone already, or the kernel refuses.
+    ///
+    /// # Panics
+    /// If another thread panicked while it used the lab.
     pub fn heal(&self, FaultId(id): FaultId) -> anyhow::Result<()> {
+        let mut of_agents = self.of_agents.lock().expect("who holds it does not panic");
+        if let Some(place) = of_agents.iter().position(|(known, ..)| *known == id) {
+            of_agents.remove(place);
+            return Ok(());
+        }
+        drop(of_agents);
         self.ask(&Order::Heal(id)).map(|_| ())
     }
 
@@ -292,9 +410,49 @@ impl RunningLab {
         if let Some(user) = &self.doors.user {
             command.extend(["--user".to_owned(), user.clone()]);
         }
-        command.extend(["--host-name", node, "--"].map(str::to_owned));
+        command.extend(["--host-name", node].map(str::to_owned));
+        let faults = self.faults_of(node);
+        let is_pod = self.topology.node(node).is_none();
+        for instead in self.files.instead(is_pod, &faults)? {
+            command.extend(["--instead".to_owned(), instead]);
+        }
+        command.push("--".to_owned());
         command.extend(program.iter().map(|&word| word.to_owned()));
         Ok(command)
+    }
+
+    /// The command that starts a session of the real agent inside a node or pod, with what is wrong with it.
+    ///
+    /// # Errors
+    /// When the lab has no such node, or the agent does not build.
+    pub fn agent(&self, node: &str) -> anyhow::Result<Vec<String>> {
+        let agent = path_text(&program("prejoin-agent")?)?;
+        let mut program: Vec<String> = Vec::new();
+        let mut session = vec![agent, "session".to_owned(), "--node-name".to_owned(), node.to_owned()];
+        for fault in self.faults_of(node) {
+            match fault {
+                NodeFault::Agent(AgentFault::OlderProtocol) => {
+                    session.extend(["--highest-version", "1"].map(str::to_owned));
+                }
+                NodeFault::Agent(AgentFault::ClockAhead) => {
+                    program.extend(["/usr/bin/env", "PREJOIN_TEST_CLOCK_AHEAD_MILLIS=3000"].map(str::to_owned));
+                }
+                NodeFault::Agent(fault) => {
+                    program.extend([path_text(&self.program)?, "relay".to_owned()]);
+                    program.extend([serde_json::to_string(&fault)?, "--".to_owned()]);
+                }
+                _ => {}
+            }
+        }
+        program.extend(session);
+        let words: Vec<&str> = program.iter().map(String::as_str).collect();
+        self.command(node, &words)
+    }
+
+    fn faults_of(&self, node: &str) -> Vec<NodeFault> {
+        let faults = self.of_agents.lock().expect("who holds it does not panic");
+        let of_node = faults.iter().filter(|(_, known, _)| known == node);
+        of_node.map(|(.., fault)| fault.clone()).collect()
     }
 }
 

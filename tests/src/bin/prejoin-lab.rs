@@ -1,27 +1,44 @@
 //! The network lab's own program: `docs/lab.md` says how to use it by hand.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use prejoin_tests::lab;
 
-fn main() -> anyhow::Result<()> {
+const USAGE: &str = "\
+prejoin-lab serve                        a lab that is told what to do on standard input
+prejoin-lab enter --net PATH [--user PATH] [--host-name NAME] [--instead WHAT:PLACE]... -- PROGRAM...
+prejoin-lab relay FAULT -- AGENT...      an agent that goes wrong";
+
+fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
-        Some("serve") => lab::serve(),
-        Some("enter") => enter(arguments),
-        _ => bail!(
-            "usage: prejoin-lab serve | enter --net PATH [--user PATH] [--host-name NAME] [--instead WHAT:PLACE]... -- PROGRAM..."
-        ),
+        Some("serve") => lab::serve().map(|()| ExitCode::SUCCESS),
+        Some("enter") => {
+            let (room, program) = room(arguments)?;
+            lab::enter(&room, &program)
+        }
+        // What `enter` starts itself as, inside.
+        Some("become") => {
+            let (room, program) = room(arguments)?;
+            Err(lab::become_program(&room, &program))
+        }
+        Some("relay") => {
+            let fault = arguments.next().context("which fault?")?;
+            let fault = serde_json::from_str(&fault).context("not a fault")?;
+            let program: Vec<String> = arguments.skip(1).collect();
+            lab::relay(&fault, &program).map(|()| ExitCode::SUCCESS)
+        }
+        _ => bail!("usage:\n{USAGE}"),
     }
 }
 
-fn enter(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
+fn room(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<(lab::Room, Vec<String>)> {
     let mut room = lab::Room::default();
     while let Some(argument) = arguments.next() {
         if argument == "--" {
-            let program: Vec<String> = arguments.collect();
-            return Err(lab::become_program(&room, &program));
+            return Ok((room, arguments.collect()));
         }
         let value = arguments.next().with_context(|| format!("{argument} needs a value"))?;
         match argument.as_str() {

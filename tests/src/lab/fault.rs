@@ -254,8 +254,8 @@ pub enum Port {
     Udp(u16),
 }
 
-/// What an agent can do wrong. Each is a real agent behind a relay that changes what it says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What an agent can do wrong. Each is a real agent, most of them behind a relay that changes what it says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AgentFault {
     /// It is killed when it is asked to probe.
     Dies,
@@ -263,10 +263,10 @@ pub enum AgentFault {
     Hangs,
     /// It answers a request to probe with what is no JSON.
     Garbage,
-    /// It says it heard a probe that never reached it.
+    /// It says it heard more than was ever sent to it.
     ClaimsUnheard,
-    /// It says it is another node.
-    WrongName,
+    /// It says it is the node of this name.
+    WrongName(String),
     /// It speaks the version of the protocol before this one.
     OlderProtocol,
     /// It knows no version of the protocol that we know.

@@ -10,11 +10,11 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getgid, getuid};
 
 use super::fault::Fault;
-use super::namespace::{Namespace, Wire, lay, raise, route_by};
+use super::namespace::{Namespace, Other, Wire, lay, raise, route_by};
 use super::node_fault::{self, Cure};
 use super::orders::{Answer, Doors, Order};
 use super::router::{Router, STRANGER, STRANGER_GATEWAYS};
-use super::topology::{MTU, Node, Topology};
+use super::topology::{MTU, Node, Site, Topology};
 use super::{stranger, trial};
 
 /// The link of a node.
@@ -93,6 +93,7 @@ pub(super) struct Host {
     pub router: Router,
     pub wan: Namespace,
     pub places: Vec<Place>,
+    pods: BTreeMap<String, Namespace>,
     stranger: Namespace,
     cures: HashMap<u64, Cure>,
     last_fault: u64,
@@ -111,6 +112,7 @@ impl Host {
             router,
             wan,
             places: Vec::new(),
+            pods: BTreeMap::new(),
             stranger: Namespace::new()?,
             cures: HashMap::new(),
             last_fault: 0,
@@ -133,6 +135,13 @@ impl Host {
             }
         }
         host.add_stranger().context("cannot make the stranger")?;
+        let with_pods = if host.topology.pods { sites.as_slice() } else { &[] };
+        for site in with_pods {
+            for (place, node) in (0_u8..).zip(&site.nodes) {
+                host.add_pod(site, node, place)
+                    .with_context(|| format!("cannot make a pod of {}", node.name))?;
+            }
+        }
         Ok(host)
     }
 
@@ -155,16 +164,41 @@ impl Host {
             place.namespace.set(setting, value)?;
         }
         self.wire(&place.namespace, LINK, place.number, node.mtu)?;
-        raise(&place.namespace, LINK, &with_prefixes(&node.addresses()))?;
+        raise(&place.namespace, LINK, Other::Router, &with_prefixes(&node.addresses()))?;
         route_by(&place.namespace, LINK, &place.gateways)?;
         self.places.push(place);
+        Ok(())
+    }
+
+    fn add_pod(&mut self, site: &Site, node: &Node, place_in_site: u8) -> anyhow::Result<()> {
+        const POD_LINK: &str = "lxc0";
+        let gateway = site.pod_range(place_in_site, 1);
+        let address = site.pod_range(place_in_site, 200);
+        let place = self.place(&node.name)?;
+        let pod = Namespace::new()?;
+        let wire = Wire {
+            router_name: POD_LINK,
+            name: LINK,
+            mac: [2, 0, 0, 2, place_in_site, site.number],
+            mtu: node.mtu,
+        };
+        lay(&place.namespace, &pod, &wire)?;
+        raise(&place.namespace, POD_LINK, Other::Kernel, &[(gateway.into(), 24)])?;
+        raise(&pod, LINK, Other::Kernel, &[(address.into(), 24)])?;
+        route_by(&pod, LINK, &[gateway.into()])?;
+        self.router.masquerade(address, node.ipv4, place.number);
+        let name = match place_in_site {
+            0 => site.pod(),
+            other => format!("{}-{}", site.pod(), other + 1),
+        };
+        self.pods.insert(name, pod);
         Ok(())
     }
 
     fn add_stranger(&mut self) -> anyhow::Result<()> {
         let namespace = Namespace::new()?;
         self.wire(&namespace, LINK, self.places.len(), MTU)?;
-        raise(&namespace, LINK, &with_prefixes(&STRANGER))?;
+        raise(&namespace, LINK, Other::Router, &with_prefixes(&STRANGER))?;
         route_by(&namespace, LINK, &STRANGER_GATEWAYS)?;
         self.stranger = namespace;
         Ok(())
@@ -192,6 +226,7 @@ impl Host {
                 .places
                 .iter()
                 .map(|place| (place.node.name.clone(), place.namespace.path()))
+                .chain(self.pods.iter().map(|(name, pod)| (name.clone(), pod.path())))
                 .collect::<BTreeMap<_, _>>(),
         }
     }

@@ -126,7 +126,7 @@ pub(super) fn lay(router: &Namespace, node: &Namespace, wire: &Wire<'_>) -> anyh
         .mtu(wire.mtu)
         .setns_by_fd(node.fd())
         .build();
-    // The router's own end takes everything; it is the router that knows the MTU of its links.
+    // This end takes everything; it is the router that knows the MTU of its links.
     let link = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
         .name(wire.router_name)
         .mtu(65_535)
@@ -158,12 +158,21 @@ pub(super) fn lay(router: &Namespace, node: &Namespace, wire: &Wire<'_>) -> anyh
 /// An address with the length of its prefix.
 pub(super) type Interface = (IpAddr, u8);
 
-/// Switches a link on and gives it addresses. It asks nobody for MAC addresses: the router takes every frame.
-pub(super) fn raise(node: &Namespace, link: &str, addresses: &[Interface]) -> anyhow::Result<()> {
+/// Who is at the other end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Other {
+    /// The router, which takes every frame: nobody is asked for MAC addresses.
+    Router,
+    /// Another kernel, which takes only its own.
+    Kernel,
+}
+
+/// Switches a link on and gives it addresses.
+pub(super) fn raise(node: &Namespace, link: &str, other: Other, addresses: &[Interface]) -> anyhow::Result<()> {
     node.netlink(async |netlink| {
         let index = index_of(&netlink, link).await?;
         let up = LinkUnspec::new_with_index(index)
-            .arp(false)
+            .arp(other == Other::Kernel)
             .multicast(false)
             .up()
             .build();

@@ -7,7 +7,7 @@ use anyhow::bail;
 use super::fault::{NodeFault, Port};
 use super::firewall;
 use super::host::{Host, LINK};
-use super::namespace;
+use super::namespace::{self, Other};
 
 /// The second link of a node, where it has one.
 const SECOND_LINK: &str = "eth1";
@@ -96,7 +96,7 @@ fn make_return_path_strict(host: &mut Host, number: usize) -> anyhow::Result<()>
     let inside = host.places[number].namespace.try_clone()?;
     let mtu = host.places[number].node.mtu;
     let link = host.wire(&inside, SECOND_LINK, number, mtu)?;
-    namespace::raise(&inside, SECOND_LINK, &[])?;
+    namespace::raise(&inside, SECOND_LINK, Other::Router, &[])?;
     // The strictest of `all` and the link's own counts.
     inside.set("ipv4/conf/all/rp_filter", "1")?;
     host.router.detour(number, Some(link));
@@ -117,7 +117,7 @@ pub(super) fn cure(host: &Host, cure: Cure) -> anyhow::Result<()> {
             namespace::switch(&place.namespace, LINK, true)?;
             // Addresses of IPv4 outlive a link that is down; those of IPv6 and all routes do not.
             let lost: Vec<_> = place.node.ipv6.iter().map(|&address| (address.into(), 64)).collect();
-            namespace::raise(&place.namespace, LINK, &lost)?;
+            namespace::raise(&place.namespace, LINK, Other::Router, &lost)?;
             namespace::route_by(&place.namespace, LINK, &place.gateways)?;
         }
         Cure::Routes(number) => {

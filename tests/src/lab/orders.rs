@@ -46,6 +46,6 @@ pub(super) enum Answer {
 pub(super) struct Doors {
     /// Path of the user namespace to enter first, where the lab is in one of its own.
     pub user: Option<String>,
-    /// Path of each node's network namespace, by name.
+    /// Path of each node's and pod's network namespace, by name.
     pub nodes: BTreeMap<String, String>,
 }

@@ -20,7 +20,7 @@ use nix::sys::socket::sockopt;
 use socket2::Socket;
 
 use self::answer::Error;
-use self::nat::Nat;
+use self::nat::{Change, Nat};
 use self::packet::Packet;
 pub(super) use self::packet::seal_transport;
 use self::rule::{Rule, Verdict};
@@ -53,13 +53,17 @@ struct Link {
 
 struct State {
     topology: Topology,
+    names: Vec<String>,
     addresses: HashMap<IpAddr, usize>,
     /// Position in [`Topology::sites`] of each node; the stranger is in none.
     site: Vec<usize>,
     links: Vec<Link>,
     /// The link by which other sites' packets go to a node, where that is not its first.
     detour: HashMap<usize, usize>,
+    /// Addresses of pods, and of their nodes.
+    masqueraded: HashMap<IpAddr, IpAddr>,
     rules: Vec<Rule>,
+    masquerade: Nat,
     nat: Nat,
     later: BinaryHeap<Reverse<Later>>,
     serial: u64,
@@ -99,11 +103,14 @@ impl Router {
         site.push(topology.sites.len());
         let state = Arc::new(Mutex::new(State {
             topology: topology.clone(),
+            names: topology.nodes().map(|node| node.name.clone()).collect(),
             addresses,
             site,
             links: Vec::new(),
             detour: HashMap::new(),
+            masqueraded: HashMap::new(),
             rules: Vec::new(),
+            masquerade: Nat::default(),
             nat: Nat::default(),
             later: BinaryHeap::new(),
             serial: 0,
@@ -166,6 +173,13 @@ impl Router {
             Some(link) => state.detour.insert(node, link),
             None => state.detour.remove(&node),
         };
+    }
+
+    /// What a pod sends is on the wire as its node's, and what answers it goes to the node, for the pod.
+    pub(super) fn masquerade(&self, pod: Ipv4Addr, node: Ipv4Addr, number: usize) {
+        let mut state = self.state();
+        state.masqueraded.insert(pod.into(), node.into());
+        state.addresses.insert(pod.into(), number);
     }
 
     /// Larger packets than this do not get into the node.
@@ -247,6 +261,14 @@ impl State {
             return;
         }
         let from = self.links[link].node;
+        // The node's own business, before the packet is on any wire.
+        if let Some(&node) = self.masqueraded.get(&packet.source) {
+            let change = Change {
+                source: Some(node),
+                ..Change::default()
+            };
+            self.masquerade.translate(&mut packet, change);
+        }
         let record = self.record(Some(from), &packet);
         if self.is_own(packet.destination) {
             if let Some(reply) = answer::echo_reply(&packet) {
@@ -255,6 +277,7 @@ impl State {
             return;
         }
         self.nat.restore(&mut packet);
+        self.masquerade.restore(&mut packet);
         let Some(&to) = self.addresses.get(&packet.destination) else {
             self.refuse(from, record, &packet, Error::NoRoute);
             return;
@@ -322,6 +345,8 @@ impl State {
         if let Some(change) = change {
             self.nat.translate(&mut packet, change);
             to = self.addresses.get(&packet.destination).copied().unwrap_or(to);
+        } else {
+            self.nat.pass(&packet);
         }
         let pieces = if size > mtu {
             packet::fragments(&packet, mtu as usize)
@@ -418,10 +443,7 @@ impl State {
     }
 
     fn name(&self, node: usize) -> String {
-        self.topology
-            .nodes()
-            .nth(node)
-            .map_or_else(|| "stranger".to_owned(), |node| node.name.clone())
+        self.names.get(node).map_or("stranger", String::as_str).to_owned()
     }
 
     fn record(&mut self, sender: Option<usize>, packet: &Packet) -> usize {

@@ -16,6 +16,8 @@ pub struct Topology {
     pub wan_mtu: u32,
     /// Whether nodes have IPv6 addresses beside IPv4.
     pub ipv6: bool,
+    /// Whether each site has a pod network with one pod in it.
+    pub pods: bool,
 }
 
 /// One cluster's place: a /24 and a /64 behind one leg of the router.
@@ -68,6 +70,21 @@ impl Site {
     /// The router's address towards this site.
     pub fn gateway4(&self) -> Ipv4Addr {
         Ipv4Addr::new(172, 31, self.number, 1)
+    }
+
+    /// The name of the site's pod, which is behind its first node. Those behind the others are `NAME-pod-2` and so on.
+    pub fn pod(&self) -> String {
+        format!("{}-pod", self.name)
+    }
+
+    /// The pod's address. Beyond its node it is only known as that node's: the node masquerades.
+    pub fn pod_address(&self) -> Ipv4Addr {
+        self.pod_range(0, 200)
+    }
+
+    /// An address in the range of a node's pods, by the node's place in the site.
+    pub(super) fn pod_range(&self, node: u8, host: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, self.number * 10, node, host)
     }
 
     /// The router's IPv6 address towards this site.
@@ -129,6 +146,7 @@ mod tests {
             sites: Vec::new(),
             wan_mtu: MTU,
             ipv6: true,
+            pods: false,
         };
         topology.add_site("east", 3);
         topology.add_site("west", 2);

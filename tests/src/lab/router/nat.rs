@@ -1,6 +1,6 @@
 //! Addresses and ports that the router changes on the way, and changes back in what returns.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::packet::{Packet, seal_transport};
@@ -49,13 +49,26 @@ pub(super) struct Change {
 pub(super) struct Nat {
     there: HashMap<Flow, Flow>,
     back: HashMap<Flow, Flow>,
+    /// Flows that passed as they were: what answers them stays as it is.
+    untouched: HashSet<Flow>,
     ports_given: u16,
 }
 
 impl Nat {
-    /// Translates a packet on its way.
+    /// Lets a packet pass as it is, and its answers with it.
+    pub(super) fn pass(&mut self, packet: &Packet) {
+        let flow = Flow::of(packet);
+        if !self.there.contains_key(&flow.back()) {
+            self.untouched.insert(flow);
+        }
+    }
+
+    /// Translates a packet on its way, unless it answers one that was not.
     pub(super) fn translate(&mut self, packet: &mut Packet, change: Change) {
         let flow = Flow::of(packet);
+        if self.untouched.contains(&flow.back()) {
+            return;
+        }
         let translated = match self.there.get(&flow) {
             Some(&known) => known,
             None => self.new_translation(flow, change, packet.ports.is_some()),

@@ -106,9 +106,15 @@ fn read_all(socket: &AsyncFd<Socket>, listeners: &[Arc<Listener>], own: &HashSet
     let mut buffer = [0; bpf::SNAP_BYTES as usize];
     while let Ok(length) = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
         let Some(seen) = parse(&buffer[..length]) else { continue };
-        for listener in listeners {
-            // A gateway also sees what it passes on to others.
-            let for_this = listener.service == seen.service && (listener.address == seen.to || own.contains(&seen.to));
+        let same_service = || listeners.iter().filter(|listener| listener.service == seen.service);
+        let by_address = same_service().any(|listener| listener.address == seen.to);
+        for listener in same_service() {
+            // Behind NAT a listener's address is none of this host's. A gateway also sees what it passes on to others.
+            let for_this = if by_address {
+                listener.address == seen.to
+            } else {
+                own.contains(&seen.to) && listener.address.is_ipv4() == seen.to.is_ipv4()
+            };
             if !for_this {
                 continue;
             }

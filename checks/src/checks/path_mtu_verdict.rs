@@ -124,6 +124,10 @@ fn path<'p>(
         .and_then(|agent| audit.clusters.iter().find(|cluster| cluster.name() == agent.cluster))
         .ok_or_else(|| missing(Reason::NoAgent, "the sender is of no cluster of this audit"))?;
     if found.largest_confirmed == 0 {
+        // Nobody may have been there to confirm anything.
+        if let Some(Err(why)) = &result.heard {
+            return Err((why.clone().into(), None));
+        }
         let why = Unknown::new(
             Reason::Unreachable,
             format!(

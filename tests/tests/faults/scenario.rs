@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use prejoin_checks::facts::ClusterFacts;
-use prejoin_checks::report::Report;
+use prejoin_checks::report::{Report, Verdict};
 use prejoin_tests::lab::fault::Fault;
 use prejoin_tests::lab::{Lab, RunningLab, Site, Topology, program};
 use serde_json::{Value, json};
@@ -168,9 +168,20 @@ impl Scenario {
     }
 }
 
-/// Every finding that counts, as `CM501 fail: UDP 8472 from east to west: ...`.
+/// Every finding that counts, as `CM501 fail: UDP 8472 from east to west: ...`. What is unknown for a cause that fails elsewhere is shown with it, and
+/// is no complaint of its own.
 pub(crate) fn complaints(report: &Report) -> Vec<String> {
-    let findings = report.findings.iter().filter(|finding| finding.counts());
+    let fails_for = |cause: &str| {
+        report
+            .findings
+            .iter()
+            .any(|finding| finding.verdict == Verdict::Fail && finding.cause == cause)
+    };
+    let findings = report
+        .findings
+        .iter()
+        .filter(|finding| finding.counts())
+        .filter(|finding| finding.verdict != Verdict::Unknown || !fails_for(&finding.cause));
     findings
         .map(|finding| {
             let what = if finding.found.is_empty() {

@@ -70,7 +70,6 @@ fn udp_port_dropped_only_in_one_zone() {
 }
 
 #[test]
-#[ignore = "the report does not name this cause yet"]
 fn udp_port_rejected_by_the_router() {
     let Some(scenario) = Scenario::clustermesh() else {
         return;
@@ -83,7 +82,6 @@ fn udp_port_rejected_by_the_router() {
 }
 
 #[test]
-#[ignore = "the rejection by the host is called a drop there"]
 fn udp_port_rejected_by_the_host() {
     let Some(scenario) = Scenario::larger_clustermesh() else {
         return;
@@ -96,7 +94,6 @@ fn udp_port_rejected_by_the_host() {
 }
 
 #[test]
-#[ignore = "the cause is called everything where only TCP was asked"]
 fn tcp_port_closed_is_refused() {
     let Some(mut scenario) = Scenario::clustermesh() else {
         return;
@@ -144,7 +141,6 @@ fn tcp_port_reset_by_a_firewall_although_the_listener_is_there() {
 }
 
 #[test]
-#[ignore = "the report names another cause as well, or in its place"]
 fn firewall_on_the_receiving_host_behind_the_capture_point() {
     let Some(scenario) = Scenario::larger_clustermesh() else {
         return;
@@ -209,7 +205,6 @@ fn ipv4_works_and_ipv6_does_not() {
 }
 
 #[test]
-#[ignore = "the report names another cause as well, or in its place"]
 fn a_third_party_answers_on_the_port() {
     let Some(scenario) = Scenario::clustermesh() else {
         return;

@@ -44,7 +44,6 @@ fn a_healthy_clustermesh_lab_is_all_green() {
 }
 
 #[test]
-#[ignore = "with both families agents report a probe at the listener of the other one"]
 fn a_healthy_dual_stack_lab_is_all_green() {
     let Some(scenario) = Scenario::dual_stack() else { return };
     assert_all_green(&scenario.audit());

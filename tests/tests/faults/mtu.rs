@@ -61,7 +61,6 @@ fn path_mtu_1400_in_one_direction_only() {
 }
 
 #[test]
-#[ignore = "the report does not name this cause yet"]
 fn one_nodes_nic_is_smaller() {
     let Some(scenario) = Scenario::larger_clustermesh() else {
         return;
@@ -76,7 +75,6 @@ fn one_nodes_nic_is_smaller() {
 }
 
 #[test]
-#[ignore = "with both families agents report a probe at the listener of the other one"]
 fn mtu_below_1280_with_ipv6() {
     let Some(scenario) = Scenario::dual_stack() else { return };
     let said = scenario.with(path(

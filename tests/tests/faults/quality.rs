@@ -71,7 +71,6 @@ fn one_ecmp_member_is_dead() {
 }
 
 #[test]
-#[ignore = "the report does not name this cause yet"]
 fn eighty_milliseconds_round_trip_against_the_budget() {
     let Some(mut scenario) = Scenario::clustermesh() else {
         return;

@@ -10,6 +10,7 @@ use crate::checks::flow_verdict::millis;
 use crate::fleet::Audit;
 use crate::observation::Sent;
 use crate::outcome::Outcome;
+use crate::plan::ProbeKind;
 use crate::report::Severity;
 
 /// Loss from which a path is worth a warning, in percent.
@@ -305,6 +306,13 @@ fn duplicates(audit: &Audit<'_>) -> Vec<Outcome> {
         audit,
         |audit, all| {
             let strange = |one: &Measured<'_>| one.sent.duplicates + one.sent.reordered;
+            // Echoes wait for each other in the sender itself when some go unanswered: only datagrams tell.
+            let datagrams: Vec<Measured<'_>> = all
+                .iter()
+                .copied()
+                .filter(|one| matches!(one.probe.kind, ProbeKind::Udp { .. }))
+                .collect();
+            let all = datagrams.as_slice();
             let total: u32 = all.iter().map(strange).sum();
             let sent: u32 = all.iter().map(|one| one.sent.sent).sum();
             if total < 2 || total * 100 < sent {

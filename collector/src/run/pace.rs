@@ -33,7 +33,9 @@ impl Shares {
             *work.entry(probe.from).or_default() += cost::healthy(probe, &pace).packets.max(1);
             targets.entry(target(probe)).or_default().insert(probe.from);
         }
-        let (rate, target_rate) = (pace.rate.max(1), pace.target_rate.max(1));
+        // What was sent evenly may arrive in bunches: a tenth is left for that, so that no second sees more than the cap anywhere on the way.
+        let spared = |rate: u32| (rate - rate / 10).max(1);
+        let (rate, target_rate) = (spared(pace.rate), spared(pace.target_rate));
         let at_once = work.len().min(count(rate)).min(count(target_rate)).max(1);
         let senders = u32::try_from(at_once).unwrap_or(u32::MAX);
         // Whoever takes turns has an equal part: any of them may be at work together.

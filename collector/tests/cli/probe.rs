@@ -149,7 +149,7 @@ fn a_dry_run_sends_nothing_and_says_what_would_be_sent() {
     let sites = Sites::new(Listening::Dies);
     let shown = sites.audit(&["--dry-run", "--rate=77"]).exits(0).stdout;
     assert!(shown.contains("probes between 2 agents"), "{shown}");
-    assert!(shown.contains("no more than 77 packets a second"), "{shown}");
+    assert!(shown.contains("never more than 77 packets a second"), "{shown}");
     assert!(sites.was_told("east") && sites.was_told("west"));
     let without = sites.place.run(&["audit", "--facts=east.json", "--dry-run"]).exits(0);
     assert_eq!(without.stdout, "There are no agents, so nothing would be sent.\n");

@@ -33,7 +33,12 @@ pub fn measured<'o>(audit: &Audit<'o>) -> Vec<Measured<'o>> {
             from.is_some_and(|agent| agent.cluster != probe.to.cluster)
         })
         .filter_map(|(probe, result)| {
-            let sent = result?.sent.as_ref().ok()?;
+            let result = result?;
+            // A listener that went while it was asked loses answers of its own.
+            if matches!(result.heard, Some(Err(_))) {
+                return None;
+            }
+            let sent = result.sent.as_ref().ok()?;
             (sent.answered > 0).then_some(Measured { probe, sent })
         })
         .collect()

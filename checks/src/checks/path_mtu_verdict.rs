@@ -125,7 +125,9 @@ fn path<'p>(
         .ok_or_else(|| missing(Reason::NoAgent, "the sender is of no cluster of this audit"))?;
     if found.largest_confirmed == 0 {
         // Nobody may have been there to confirm anything.
-        if let Some(Err(why)) = &result.heard {
+        if let Some(Err(why)) = &result.heard
+            && why.reason != Reason::NotAsked
+        {
             return Err((why.clone().into(), None));
         }
         let why = Unknown::new(

@@ -69,6 +69,10 @@ pub fn shown(probe: &PlannedProbe, result: &ProbeResult) -> Shown {
         {
             return Symptom::of(Evidence::Unresolved);
         }
+        // What was planned was asked: an agent that cannot do it leaves it open.
+        Err(unknown) if unknown.reason == Reason::NotAsked => {
+            return Shown::Unknown(Unknown::new(Reason::NoAgent, unknown.detail.clone()));
+        }
         Err(unknown) => return Shown::Unknown(unknown.clone()),
     };
     if let Some(evidence) = answered(probe, sent, heard) {
@@ -80,11 +84,18 @@ pub fn shown(probe: &PlannedProbe, result: &ProbeResult) -> Shown {
     let failure = failure(probe, sent, heard);
     // Where the receiver's account is missing, nobody knows whether it was still there: only what a third party says counts.
     match &result.heard {
-        Some(Err(unknown)) if failure.evidence != Evidence::Rejected && failure.evidence != Evidence::NoRoute => {
+        Some(Err(unknown))
+            if !serves_itself(unknown) && !matches!(failure.evidence, Evidence::Rejected | Evidence::NoRoute) =>
+        {
             Shown::Unknown(unknown.clone())
         }
         _ => Shown::Failed(failure),
     }
+}
+
+/// Whether nobody of ours listens because a service holds the port: then it is the service that was asked, and its silence counts.
+fn serves_itself(unknown: &Unknown) -> bool {
+    unknown.reason == Reason::NotAsked
 }
 
 /// How a probe failed that got no answer.
@@ -320,6 +331,38 @@ mod tests {
             of(ErrorKind::Prohibited, Some([192, 0, 2, 1])),
             Shown::Failed(_)
         ));
+    }
+
+    #[test]
+    fn a_service_that_holds_the_port_is_asked_itself_and_its_silence_counts() {
+        let result = ProbeResult {
+            probe: 0,
+            sent: Ok(three_sent()),
+            heard: Some(Err(Unknown::new(
+                Reason::NotAsked,
+                "TCP 4240 is in use by cilium-agent: it is asked itself",
+            ))),
+        };
+        let Shown::Failed(symptom) = shown(&probe(ProbeKind::Tcp { port: 4240, tls: false }), &result) else {
+            panic!("silence is a failure")
+        };
+        assert_eq!(symptom.evidence, Evidence::Silent);
+    }
+
+    #[test]
+    fn what_an_agent_could_not_do_is_unknown_and_never_not_asked() {
+        let result = ProbeResult {
+            probe: 0,
+            sent: Err(Unknown::new(
+                Reason::NotAsked,
+                "this agent does not know this kind of probe",
+            )),
+            heard: None,
+        };
+        let Shown::Unknown(unknown) = shown(&probe(ProbeKind::Icmp), &result) else {
+            panic!("nothing is known")
+        };
+        assert_eq!(unknown.reason, Reason::NoAgent);
     }
 
     #[test]

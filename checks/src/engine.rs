@@ -91,7 +91,6 @@ fn run(check: &Check, audit: &Audit<'_>) -> Vec<Outcome> {
             vec![Outcome::none(broken).about(about)]
         })
     };
-    let everyone: Vec<ClusterId> = audit.clusters.iter().map(|cluster| cluster.id).collect();
     match check.run {
         Run::Cluster(judge) => audit
             .clusters
@@ -101,8 +100,10 @@ fn run(check: &Check, audit: &Audit<'_>) -> Vec<Outcome> {
                 guard(&one, vec![cluster.id])
             })
             .collect(),
-        Run::Between(_) if audit.clusters.len() < 2 => vec![Outcome::does_not_apply(ONE_CLUSTER).about(everyone)],
-        Run::Between(judge) | Run::Set(judge) => guard(&|| judge(audit), everyone),
+        Run::Between(_) if audit.clusters.len() < 2 => {
+            vec![Outcome::does_not_apply(ONE_CLUSTER).about(audit.everyone())]
+        }
+        Run::Between(judge) | Run::Set(judge) => guard(&|| judge(audit), audit.everyone()),
     }
 }
 
@@ -114,7 +115,7 @@ fn is_proven(outcomes: &[Outcome]) -> bool {
 }
 
 fn not_selected(audit: &Audit<'_>) -> Outcome {
-    Outcome::none(Unknown::new(Reason::NotAsked, "not selected")).about(audit.clusters.iter().map(|cluster| cluster.id))
+    Outcome::none(Unknown::new(Reason::NotAsked, "not selected")).about(audit.everyone())
 }
 
 fn finding(check: &Check, audit: &Audit<'_>, outcome: Outcome) -> Finding {

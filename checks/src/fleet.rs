@@ -134,6 +134,11 @@ impl<'a> Audit<'a> {
         }
     }
 
+    /// The ids of all clusters.
+    pub fn everyone(&self) -> Vec<ClusterId> {
+        self.clusters.iter().map(|cluster| cluster.id).collect()
+    }
+
     /// The ids of all clusters for which `keep` holds.
     pub fn clusters_where(&self, keep: impl Fn(&Cluster<'a>) -> bool) -> Vec<ClusterId> {
         self.clusters

@@ -51,19 +51,14 @@ pub(crate) fn judge(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
         return outcomes;
     }
     let evidence = needs.evidence(audit);
-    let about = if clusters.is_empty() { everyone(audit) } else { clusters };
-    let proven = if let Some(failures) = audit.failures().filter(|_| asked) {
-        verdicts(audit, flow, failures, &about)
+    let about = if clusters.is_empty() {
+        audit.everyone()
     } else {
-        let (reason, detail, remedy) = if asked {
-            (Reason::NoAgent, NO_AGENT, START_AGENTS)
-        } else {
-            (Reason::NotAsked, "flows are not probed with --probe none", "")
-        };
-        let outcome = Outcome::none(NoVerdict::missing(reason, detail))
-            .cause(detail)
-            .remedy(remedy);
-        vec![outcome.about(about)]
+        clusters
+    };
+    let proven = match probed(audit) {
+        Ok(failures) => verdicts(audit, flow, failures, &about),
+        Err(outcome) => vec![outcome.about(about)],
     };
     outcomes.extend(proven.into_iter().map(|mut outcome| {
         if !matches!(outcome.state, State::NoVerdict(NoVerdict::DoesNotApply(_))) {
@@ -76,8 +71,19 @@ pub(crate) fn judge(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
     outcomes
 }
 
-fn everyone(audit: &Audit<'_>) -> Vec<ClusterId> {
-    audit.clusters.iter().map(|cluster| cluster.id).collect()
+/// What the probes showed; where none were asked for, or no agent is there, the outcome that says so.
+pub(crate) fn probed<'a, 'o>(audit: &'a Audit<'o>) -> Result<&'a Failures<'o>, Box<Outcome>> {
+    let (reason, detail, remedy) = if audit.policy.probe == Probe::None {
+        (Reason::NotAsked, "flows are not probed with --probe none", "")
+    } else if let Some(failures) = audit.failures() {
+        return Ok(failures);
+    } else {
+        (Reason::NoAgent, NO_AGENT, START_AGENTS)
+    };
+    let outcome = Outcome::none(NoVerdict::missing(reason, detail))
+        .cause(detail)
+        .remedy(remedy);
+    Err(Box::new(outcome.about(audit.everyone())))
 }
 
 fn verdicts(audit: &Audit<'_>, flow: &Flow, failures: &Failures<'_>, about: &[ClusterId]) -> Vec<Outcome> {
@@ -202,8 +208,7 @@ pub(crate) fn concerned<'p>(
 }
 
 /// What one probe tells, as evidence.
-pub(crate) fn account(failures: &Failures<'_>, probe: &PlannedProbe, shown: &Shown) -> Evidence {
-    let agent = failures.agent(probe.from);
+fn account(failures: &Failures<'_>, probe: &PlannedProbe, shown: &Shown) -> Evidence {
     let sent = failures.result(probe).and_then(|result| result.sent.as_ref().ok());
     let what = match shown {
         Shown::Proven(proof) => proof.to_string(),
@@ -211,18 +216,16 @@ pub(crate) fn account(failures: &Failures<'_>, probe: &PlannedProbe, shown: &Sho
         Shown::Unknown(unknown) => unknown.detail.clone(),
     };
     let value = format!("{what}{}", sent.map(numbers).unwrap_or_default());
-    Evidence::new(
-        agent.map_or("", |agent| agent.cluster.as_str()),
-        &value,
-        &Source::read(
-            format!(
-                "probe {} → {}",
-                agent.map_or("?", |agent| agent.node.as_str()),
-                probe.to.name
-            ),
-            format!("{} at {}", probe.kind, place(probe)),
-        ),
-    )
+    evidence(failures, probe, &value, format!("{} at {}", probe.kind, place(probe)))
+}
+
+/// A value that a probe gave, of the named thing that was asked or measured.
+pub(crate) fn evidence(failures: &Failures<'_>, probe: &PlannedProbe, value: &str, what: String) -> Evidence {
+    let (cluster, node) = failures
+        .agent(probe.from)
+        .map_or(("", "?"), |agent| (agent.cluster.as_str(), agent.node.as_str()));
+    let object = format!("probe {node} → {}", probe.to.name);
+    Evidence::new(cluster, &value, &Source::read(object, what))
 }
 
 fn place(probe: &PlannedProbe) -> String {

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::flow_verdict::{concerned, gaps, judge as judge_flow};
+use super::flow_verdict::{concerned, evidence, gaps, judge as judge_flow, probed};
 use crate::check::NoVerdict;
 use crate::explain::{Cell, explain};
-use crate::facts::provenance::{Reason, Source, Unknown};
+use crate::facts::provenance::{Reason, Unknown};
 use crate::fleet::{Audit, Cluster};
 use crate::observation::failures::{Failures, between};
 use crate::outcome::{Outcome, State};
 use crate::path_mtu::PathMtu;
 use crate::plan::PlannedProbe;
-use crate::policy::Probe;
 use crate::profile::flow::Flow;
 use crate::report::{Evidence, Severity};
 
@@ -51,7 +50,7 @@ impl Path<'_> {
 
 /// What is known of the path MTU between clusters.
 pub(crate) fn judge(audit: &Audit<'_>, flow: &Flow, rule: &Rule) -> Vec<Outcome> {
-    let Some(failures) = audit.failures().filter(|_| audit.policy.probe != Probe::None) else {
+    let Ok(failures) = probed(audit) else {
         return judge_flow(audit, flow);
     };
     let mut paths = Vec::new();
@@ -228,7 +227,6 @@ fn broken(audit: &Audit<'_>, failures: &Failures<'_>, rule: &Rule, paths: &[Path
 }
 
 fn account(failures: &Failures<'_>, path: &Path<'_>) -> Evidence {
-    let agent = failures.agent(path.probe.from);
     let found = path.found;
     let failed = found.smallest_failed.map(|size| format!(", {size} do not"));
     let told = found.told.map(|told| format!("; {} says {}", told.by, told.mtu));
@@ -238,17 +236,11 @@ fn account(failures: &Failures<'_>, path: &Path<'_>) -> Evidence {
         failed.unwrap_or_default(),
         told.unwrap_or_default()
     );
-    Evidence::new(
-        agent.map_or("", |agent| agent.cluster.as_str()),
+    evidence(
+        failures,
+        path.probe,
         &format!("{value}; own link {}", found.link_mtu),
-        &Source::read(
-            format!(
-                "probe {} → {}",
-                agent.map_or("?", |agent| agent.node.as_str()),
-                path.probe.to.name
-            ),
-            format!("path MTU over {}", service(path.probe)),
-        ),
+        format!("path MTU over {}", service(path.probe)),
     )
 }
 

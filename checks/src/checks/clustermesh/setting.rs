@@ -19,8 +19,7 @@ pub(super) fn expect_equal<T: Ord + Clone + Display>(
     broken: impl Fn(Outcome) -> Outcome,
 ) -> Vec<Outcome> {
     if audit.clusters.len() < 2 {
-        let everyone = audit.clusters.iter().map(|cluster| cluster.id);
-        return vec![Outcome::does_not_apply(ONE_CLUSTER).about(everyone)];
+        return vec![Outcome::does_not_apply(ONE_CLUSTER).about(audit.everyone())];
     }
     let groups = Groups::of(audit, |cluster| cluster.cilium()?.on_all_nodes(&read));
     let mixed: Vec<(ClusterId, &OnNodes<T>)> = groups

@@ -4,14 +4,12 @@ pub mod measured;
 mod quality;
 mod translation;
 
-use crate::check::{Check, NoVerdict, declare_check};
-use crate::checks::flow_verdict::{NO_AGENT, START_AGENTS};
+use crate::check::{Check, declare_check};
+use crate::checks::flow_verdict::probed;
 use crate::facts::provenance::{Reason, Source, Unknown};
 use crate::fleet::Audit;
 use crate::observation::AgentFailureKind;
-use crate::observation::failures::Failures;
 use crate::outcome::Outcome;
-use crate::policy::Probe;
 use crate::report::Evidence;
 
 pub(super) static CHECKS: &[&Check] = &[
@@ -24,22 +22,6 @@ pub(super) static CHECKS: &[&Check] = &[
     &quality::CLOCK_OFFSET,
     &translation::SOURCE_TRANSLATION,
 ];
-
-/// What the probes showed, or why nothing is known.
-fn probed<'a, 'o>(audit: &'a Audit<'o>) -> Result<&'a Failures<'o>, Box<Outcome>> {
-    let everyone = audit.clusters.iter().map(|cluster| cluster.id);
-    if audit.policy.probe == Probe::None {
-        let outcome = Outcome::none(NoVerdict::missing(
-            Reason::NotAsked,
-            "flows are not probed with --probe none",
-        ));
-        return Err(Box::new(outcome.about(everyone)));
-    }
-    audit.failures().ok_or_else(|| {
-        let outcome = Outcome::none(NoVerdict::missing(Reason::NoAgent, NO_AGENT));
-        Box::new(outcome.cause(NO_AGENT).remedy(START_AGENTS).about(everyone))
-    })
-}
 
 declare_check! {
     /// ## What it checks
@@ -118,7 +100,7 @@ fn agents(audit: &Audit<'_>) -> Vec<Outcome> {
         outcomes.push(
             Outcome::holds()
                 .found(format!("{count} agents answered to the end"))
-                .about(audit.clusters.iter().map(|cluster| cluster.id)),
+                .about(audit.everyone()),
         );
     }
     outcomes

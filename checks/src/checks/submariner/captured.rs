@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::ranges::{Open, Own, conclude, everyone, ranges};
+use super::ranges::{Open, Own, conclude, ranges};
 use super::some_of;
 use crate::address::AddressIndex;
 use crate::check::{Check, declare_check};
@@ -235,7 +235,7 @@ fn ovn_internal_ranges(audit: &Audit<'_>) -> Vec<Outcome> {
         }
     }
     if ovn.is_empty() && unknown.is_empty() {
-        return vec![Outcome::does_not_apply("no cluster runs OVN-Kubernetes").about(everyone(audit))];
+        return vec![Outcome::does_not_apply("no cluster runs OVN-Kubernetes").about(audit.everyone())];
     }
     let internal = [64, 88]
         .map(|octet| Cidr::new(Ipv4Addr::new(100, octet, 0, 0).into(), 16).expect("16 bits are a valid prefix"));

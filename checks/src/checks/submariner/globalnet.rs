@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ranges::{Open, conclude, everyone};
+use super::ranges::{Open, conclude};
 use super::some_of;
 use crate::address::{AddressIndex, Claim};
 use crate::addressing::PodRanges;
@@ -219,7 +219,7 @@ fn broker_of<'a>(mesh: &Mesh<'a>) -> Result<BrokerCluster<'a>, NoVerdict> {
 fn about_broker(audit: &Audit<'_>, mesh: &Mesh<'_>, judge: impl FnOnce(BrokerCluster<'_>) -> Judged) -> Vec<Outcome> {
     vec![match broker_of(mesh) {
         Ok(broker) => judge(broker).unwrap_or_else(Outcome::none).about([broker.cluster.id]),
-        Err(why) => Outcome::none(why).about(everyone(audit)),
+        Err(why) => Outcome::none(why).about(audit.everyone()),
     }]
 }
 
@@ -345,13 +345,13 @@ fn globalnet_room(audit: &Audit<'_>) -> Vec<Outcome> {
     }
     if joining.is_empty() {
         if unknown.is_empty() {
-            return vec![Outcome::does_not_apply("no cluster will be given a Global CIDR").about(everyone(audit))];
+            return vec![Outcome::does_not_apply("no cluster will be given a Global CIDR").about(audit.everyone())];
         }
         return conclude(audit, Vec::new(), unknown, "no cluster will be given a Global CIDR");
     }
     let range = match mesh.globalnet_range() {
         Ok(range) => range,
-        Err(why) => return vec![Outcome::none(why).about(everyone(audit))],
+        Err(why) => return vec![Outcome::none(why).about(audit.everyone())],
     };
     let info = mesh
         .broker()
@@ -502,7 +502,7 @@ fn range_config_maps(audit: &Audit<'_>) -> Vec<Outcome> {
         .filter(|cluster| matches!(installed(cluster), Ok(None)))
         .collect();
     if joining.is_empty() {
-        return vec![Outcome::does_not_apply("all clusters have joined").about(everyone(audit))];
+        return vec![Outcome::does_not_apply("all clusters have joined").about(audit.everyone())];
     }
     let asks_for_globalnet = joining
         .iter()

@@ -215,9 +215,8 @@ fn id_taken(audit: &Audit<'_>) -> Vec<Outcome> {
         }
     }
     if joining.is_empty() {
-        let everyone = audit.clusters.iter().map(|cluster| cluster.id);
         if outcomes.is_empty() {
-            outcomes.push(Outcome::does_not_apply("all clusters have joined").about(everyone));
+            outcomes.push(Outcome::does_not_apply("all clusters have joined").about(audit.everyone()));
         }
         return outcomes;
     }

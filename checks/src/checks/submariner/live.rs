@@ -244,7 +244,6 @@ declare_check! {
 
 fn one_endpoint(audit: &Audit<'_>) -> Vec<Outcome> {
     let mesh = Mesh::of(audit);
-    let everyone: Vec<ClusterId> = audit.clusters.iter().map(|cluster| cluster.id).collect();
     let judged = || -> Judged {
         let Some(broker) = mesh.broker()? else {
             return Err(NoVerdict::does_not_apply("the broker is not among these clusters"));
@@ -265,7 +264,7 @@ fn one_endpoint(audit: &Audit<'_>) -> Vec<Outcome> {
         }
         .expected("one Endpoint per cluster"))
     };
-    vec![judged().unwrap_or_else(Outcome::none).about(everyone)]
+    vec![judged().unwrap_or_else(Outcome::none).about(audit.everyone())]
 }
 
 declare_check! {

@@ -541,7 +541,6 @@ fn flat_names(audit: &Audit<'_>) -> Vec<Outcome> {
             .or_default()
             .push(name);
     }
-    let everyone: Vec<ClusterId> = audit.clusters.iter().map(|cluster| cluster.id).collect();
     let twice: Vec<_> = flat
         .iter()
         .filter(|(name, names)| names.len() > 1 || name.len() > MAX_LENGTH)
@@ -562,7 +561,7 @@ fn flat_names(audit: &Audit<'_>) -> Vec<Outcome> {
                 })),
         }
         .expected("a flattened name of its own for each export")
-        .about(everyone),
+        .about(audit.everyone()),
     );
     outcomes
 }

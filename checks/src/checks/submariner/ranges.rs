@@ -112,10 +112,6 @@ pub(super) fn conclude(audit: &Audit<'_>, broken: Vec<Outcome>, unknown: Open, h
     outcomes
 }
 
-pub(super) fn everyone(audit: &Audit<'_>) -> Vec<ClusterId> {
-    audit.clusters.iter().map(|cluster| cluster.id).collect()
-}
-
 /// Every range of every cluster, and declared networks, that overlap one block, as evidence; unknown ranges are noted.
 fn overlaps_of(audit: &Audit<'_>, block: Cidr, unknown: &mut Open) -> (Vec<ClusterId>, Vec<String>, Vec<Evidence>) {
     const SHOWN: usize = 8;
@@ -192,11 +188,11 @@ fn globalnet_range(audit: &Audit<'_>) -> Vec<Outcome> {
         }
     }
     if joining.is_empty() && unknown.is_empty() {
-        return vec![Outcome::does_not_apply("no cluster will be given a Global CIDR").about(everyone(audit))];
+        return vec![Outcome::does_not_apply("no cluster will be given a Global CIDR").about(audit.everyone())];
     }
     let range = match mesh.globalnet_range() {
         Ok(range) => range,
-        Err(why) => return vec![Outcome::none(why).about(everyone(audit))],
+        Err(why) => return vec![Outcome::none(why).about(audit.everyone())],
     };
     if joining.is_empty() {
         return conclude(audit, Vec::new(), unknown, "no Global CIDR is taken from the range");
@@ -276,11 +272,11 @@ fn clusterset_range(audit: &Audit<'_>) -> Vec<Outcome> {
     if takes_from_range {
         match mesh.clusterset_ip_range() {
             Ok(range) => blocks.push((range.cidr, (None, range.source))),
-            Err(why) => return vec![Outcome::none(why).about(everyone(audit))],
+            Err(why) => return vec![Outcome::none(why).about(audit.everyone())],
         }
     }
     if blocks.is_empty() && unknown.is_empty() {
-        return vec![Outcome::does_not_apply("no cluster has clusterset IPs").about(everyone(audit))];
+        return vec![Outcome::does_not_apply("no cluster has clusterset IPs").about(audit.everyone())];
     }
     let severity = if used { Severity::Fail } else { Severity::Info };
     let mut found = Vec::new();
@@ -354,7 +350,7 @@ fn clusterset_range(audit: &Audit<'_>) -> Vec<Outcome> {
     }
     evidence.truncate(8);
     let about = if ids.is_empty() {
-        everyone(audit)
+        audit.everyone()
     } else {
         ids.into_iter().collect()
     };

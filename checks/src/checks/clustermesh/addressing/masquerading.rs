@@ -268,8 +268,7 @@ fn ip_masq_agent(audit: &Audit<'_>) -> Vec<Outcome> {
     let keys = ["enable-ip-masq-agent", "enable-bpf-masquerade"];
     let mut outcomes = refused(audit, &keys, "ip-masq-agent with enable-bpf-masquerade");
     if audit.clusters.len() < 2 {
-        let everyone = audit.clusters.iter().map(|cluster| cluster.id);
-        outcomes.push(Outcome::does_not_apply(ONE_CLUSTER).about(everyone));
+        outcomes.push(Outcome::does_not_apply(ONE_CLUSTER).about(audit.everyone()));
         return outcomes;
     }
     let exempt = |cluster: &Cluster<'_>, family: Family| {

@@ -1,14 +1,12 @@
 //! Measurements of paths, put down to the fewest causes.
 
-use crate::checks::flow_verdict::concerned;
+use crate::checks::flow_verdict::{concerned, evidence};
 use crate::explain::{Cell, Scope, explain};
-use crate::facts::provenance::Source;
 use crate::fleet::Audit;
 use crate::observation::Sent;
 use crate::observation::failures::{Failures, between};
 use crate::outcome::Outcome;
 use crate::plan::{PlannedProbe, ProbeKind};
-use crate::report::Evidence;
 
 /// One probe that was answered, at least in part.
 #[derive(Debug, Clone, Copy)]
@@ -119,25 +117,9 @@ impl Group<'_> {
                 self.members
                     .iter()
                     .take(SHOWN)
-                    .map(|one| evidence(failures, one, &tell(one))),
+                    .map(|one| evidence(failures, one.probe, &tell(one), one.probe.kind.to_string())),
             )
             .about(clusters)
             .pairs(pairs)
     }
-}
-
-fn evidence(failures: &Failures<'_>, one: &Measured<'_>, value: &str) -> Evidence {
-    let agent = failures.agent(one.probe.from);
-    Evidence::new(
-        agent.map_or("", |agent| agent.cluster.as_str()),
-        &value,
-        &Source::read(
-            format!(
-                "probe {} → {}",
-                agent.map_or("?", |agent| agent.node.as_str()),
-                one.probe.to.name
-            ),
-            one.probe.kind.to_string(),
-        ),
-    )
 }

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::measured::{Group, Measured, clusters_of, grouped, measured};
-use super::probed;
 use crate::check::declare_check;
-use crate::checks::flow_verdict::millis;
+use crate::checks::flow_verdict::{millis, probed};
 use crate::fleet::Audit;
 use crate::observation::Sent;
 use crate::outcome::Outcome;
@@ -73,19 +72,21 @@ fn ports_decide(all: &[Measured<'_>]) -> bool {
     by_port >= 2 && by_port * 4 >= lossy.len() * 3
 }
 
+/// Lost, sent, and the share in percent.
+fn loss_of(group: &Group<'_>) -> (u32, u32, u32) {
+    let sent: u32 = group.members.iter().map(|one| one.sent.sent).sum();
+    let lost: u32 = group.members.iter().map(|one| lost(one.sent)).sum();
+    (lost, sent, lost * 100 / sent.max(1))
+}
+
 fn packet_loss(audit: &Audit<'_>) -> Vec<Outcome> {
     judged(
         audit,
-        |audit, all| {
+        |all| {
             let by_port = ports_decide(all);
             let is_good = |one: &Measured<'_>| {
                 let sent = one.sent;
                 lost(sent) == 0 || only_the_first(sent) || (by_port && depends_on_port(sent))
-            };
-            let percent = |group: &Group<'_>| {
-                let sent: u32 = group.members.iter().map(|one| one.sent.sent).sum();
-                let lost: u32 = group.members.iter().map(|one| lost(one.sent)).sum();
-                (lost, sent, lost * 100 / sent.max(1))
             };
             let total: u32 = all.iter().filter(|one| !is_good(one)).map(|one| lost(one.sent)).sum();
             let sent: u32 = all.iter().map(|one| one.sent.sent).sum();
@@ -94,7 +95,7 @@ fn packet_loss(audit: &Audit<'_>) -> Vec<Outcome> {
             }
             // Where loss is by chance, some paths lose nothing in a few samples: then it belongs to the way as a whole.
             let mut groups = grouped(audit, all, true, is_good);
-            let scattered = groups.len() > 1 && groups.iter().all(|group| percent(group).2 < 60);
+            let scattered = groups.len() > 1 && groups.iter().all(|group| loss_of(group).2 < 60);
             if scattered {
                 let lossy: BTreeSet<(String, String)> = all
                     .iter()
@@ -103,26 +104,21 @@ fn packet_loss(audit: &Audit<'_>) -> Vec<Outcome> {
                     .collect();
                 groups = grouped(audit, all, true, |one| !lossy.contains(&clusters_of(audit, one)));
             }
-            ControlFlow::Continue(
-                groups
-                    .into_iter()
-                    .map(|group| {
-                        let (lost, sent, percent) = percent(&group);
-                        let severity = if percent >= LOSS_FAIL_PERCENT {
-                            Severity::Fail
-                        } else {
-                            Severity::Warn
-                        };
-                        let place = group.place();
-                        let outcome = Outcome::broken_as(severity)
-                            .expected("nothing is lost")
-                            .found(format!("{lost} of {sent} lost ({percent} %) {place}"))
-                            .cause(format!("packet loss: {place}"))
-                            .remedy(format!("look for a saturated, policed or faulty link {place}"));
-                        (group, outcome)
-                    })
-                    .collect(),
-            )
+            ControlFlow::Continue(groups)
+        },
+        |group| {
+            let (lost, sent, percent) = loss_of(group);
+            let severity = if percent >= LOSS_FAIL_PERCENT {
+                Severity::Fail
+            } else {
+                Severity::Warn
+            };
+            let place = group.place();
+            Outcome::broken_as(severity)
+                .expected("nothing is lost")
+                .found(format!("{lost} of {sent} lost ({percent} %) {place}"))
+                .cause(format!("packet loss: {place}"))
+                .remedy(format!("look for a saturated, policed or faulty link {place}"))
         },
         |one| {
             format!(
@@ -165,32 +161,27 @@ declare_check! {
 fn first_packet(audit: &Audit<'_>) -> Vec<Outcome> {
     judged(
         audit,
-        |audit, all| {
+        |all| {
             let first = all.iter().filter(|one| only_the_first(one.sent)).count();
             // One here and there is chance, or a neighbour that was not resolved yet.
             if first < 2 || first * 2 < all.len() {
                 return ControlFlow::Break(format!("{first} of {} paths lost the first packet", all.len()));
             }
             let groups = grouped(audit, all, true, |one| !only_the_first(one.sent));
-            ControlFlow::Continue(
-                groups
-                    .into_iter()
-                    .map(|group| {
-                        let place = group.place();
-                        let outcome = Outcome::broken()
-                            .expected("the first packet arrives")
-                            .found(format!(
-                                "the first packet alone is lost on {} paths {place}",
-                                group.members.len()
-                            ))
-                            .cause(format!("first packet lost {place}"))
-                            .remedy(format!(
-                                "look for a device that drops the first packet of a flow {place}"
-                            ));
-                        (group, outcome)
-                    })
-                    .collect(),
-            )
+            ControlFlow::Continue(groups)
+        },
+        |group| {
+            let place = group.place();
+            Outcome::broken()
+                .expected("the first packet arrives")
+                .found(format!(
+                    "the first packet alone is lost on {} paths {place}",
+                    group.members.len()
+                ))
+                .cause(format!("first packet lost {place}"))
+                .remedy(format!(
+                    "look for a device that drops the first packet of a flow {place}"
+                ))
         },
         |one| format!("{} of {} answered, all but the first", one.sent.answered, one.sent.sent),
     )
@@ -228,7 +219,7 @@ declare_check! {
 fn port_sensitive_loss(audit: &Audit<'_>) -> Vec<Outcome> {
     judged(
         audit,
-        |audit, all| {
+        |all| {
             if !ports_decide(all) {
                 return ControlFlow::Break(
                     "every source port that was tried got answers, or loss is not by port".to_owned(),
@@ -240,29 +231,24 @@ fn port_sensitive_loss(audit: &Audit<'_>) -> Vec<Outcome> {
                 .filter(|one| !one.sent.answered_ports.is_empty())
                 .collect();
             let groups = grouped(audit, &udp, true, |one| !depends_on_port(one.sent));
-            ControlFlow::Continue(
-                groups
-                    .into_iter()
-                    .map(|group| {
-                        let silent: usize = group.members.iter().map(|one| one.sent.silent_ports.len()).sum();
-                        let tried: usize = group
-                            .members
-                            .iter()
-                            .map(|one| one.sent.answered_ports.len())
-                            .sum::<usize>()
-                            + silent;
-                        let place = group.place();
-                        let outcome = Outcome::broken()
-                            .expected("every source port gets through")
-                            .found(format!("{silent} of {tried} source ports never get an answer {place}"))
-                            .cause(format!("source ports decide {place}"))
-                            .remedy(format!(
-                                "look for a dead member of a link bundle or of equal-cost routes {place}"
-                            ));
-                        (group, outcome)
-                    })
-                    .collect(),
-            )
+            ControlFlow::Continue(groups)
+        },
+        |group| {
+            let silent: usize = group.members.iter().map(|one| one.sent.silent_ports.len()).sum();
+            let tried: usize = group
+                .members
+                .iter()
+                .map(|one| one.sent.answered_ports.len())
+                .sum::<usize>()
+                + silent;
+            let place = group.place();
+            Outcome::broken()
+                .expected("every source port gets through")
+                .found(format!("{silent} of {tried} source ports never get an answer {place}"))
+                .cause(format!("source ports decide {place}"))
+                .remedy(format!(
+                    "look for a dead member of a link bundle or of equal-cost routes {place}"
+                ))
         },
         |one| {
             format!(
@@ -304,7 +290,7 @@ declare_check! {
 fn duplicates(audit: &Audit<'_>) -> Vec<Outcome> {
     judged(
         audit,
-        |audit, all| {
+        |all| {
             let strange = |one: &Measured<'_>| one.sent.duplicates + one.sent.reordered;
             // Echoes wait for each other in the sender itself when some go unanswered: only datagrams tell.
             let datagrams: Vec<Measured<'_>> = all
@@ -319,24 +305,19 @@ fn duplicates(audit: &Audit<'_>) -> Vec<Outcome> {
                 return ControlFlow::Break(format!("{total} of {sent} twice or out of order"));
             }
             let groups = grouped(audit, all, true, |one| strange(one) == 0);
-            ControlFlow::Continue(
-                groups
-                    .into_iter()
-                    .map(|group| {
-                        let twice: u32 = group.members.iter().map(|one| one.sent.duplicates).sum();
-                        let late: u32 = group.members.iter().map(|one| one.sent.reordered).sum();
-                        let place = group.place();
-                        let outcome = Outcome::broken()
-                            .expected("every packet once, in order")
-                            .found(format!("{twice} twice, {late} out of order: {place}"))
-                            .cause(format!("duplicates and reordering {place}"))
-                            .remedy(format!(
-                                "look for a loop, a mirrored port or per-packet balancing {place}"
-                            ));
-                        (group, outcome)
-                    })
-                    .collect(),
-            )
+            ControlFlow::Continue(groups)
+        },
+        |group| {
+            let twice: u32 = group.members.iter().map(|one| one.sent.duplicates).sum();
+            let late: u32 = group.members.iter().map(|one| one.sent.reordered).sum();
+            let place = group.place();
+            Outcome::broken()
+                .expected("every packet once, in order")
+                .found(format!("{twice} twice, {late} out of order: {place}"))
+                .cause(format!("duplicates and reordering {place}"))
+                .remedy(format!(
+                    "look for a loop, a mirrored port or per-packet balancing {place}"
+                ))
         },
         |one| {
             format!(
@@ -384,7 +365,7 @@ fn round_trip(audit: &Audit<'_>) -> Vec<Outcome> {
     let median = |one: &Measured<'_>| one.sent.round_trip.map_or(0, |round_trip| round_trip.median_micros);
     judged(
         audit,
-        |audit, all| {
+        |all| {
             let most = all.iter().map(median).max().unwrap_or(0);
             let Some(budget) = budget else {
                 return ControlFlow::Break(format!("at most {} (no budget set)", millis(most)));
@@ -394,22 +375,19 @@ fn round_trip(audit: &Audit<'_>) -> Vec<Outcome> {
                 return ControlFlow::Break(format!("at most {} of {}", millis(most), millis(budget)));
             }
             let groups = grouped(audit, all, true, |one| median(one) <= limit);
-            ControlFlow::Continue(
-                groups
-                    .into_iter()
-                    .map(|group| {
-                        let most = group.members.iter().map(median).max().unwrap_or(0);
-                        let severity = if most > budget { Severity::Fail } else { Severity::Warn };
-                        let place = group.place();
-                        let outcome = Outcome::broken_as(severity)
-                            .expected(format!("within {}", millis(budget)))
-                            .found(format!("up to {} {place}", millis(most)))
-                            .cause(format!("round trips {place}"))
-                            .remedy("choose regions nearer to each other, or raise roundTripBudget");
-                        (group, outcome)
-                    })
-                    .collect(),
-            )
+            ControlFlow::Continue(groups)
+        },
+        |group| {
+            let most = group.members.iter().map(median).max().unwrap_or(0);
+            // Without one there are no groups.
+            let budget = budget.unwrap_or(u64::MAX);
+            let severity = if most > budget { Severity::Fail } else { Severity::Warn };
+            let place = group.place();
+            Outcome::broken_as(severity)
+                .expected(format!("within {}", millis(budget)))
+                .found(format!("up to {} {place}", millis(most)))
+                .cause(format!("round trips {place}"))
+                .remedy("choose regions nearer to each other, or raise roundTripBudget")
         },
         |one| {
             one.sent.round_trip.map_or_else(String::new, |round_trip| {
@@ -464,33 +442,28 @@ fn clock_offset(audit: &Audit<'_>) -> Vec<Outcome> {
     };
     judged(
         audit,
-        |audit, all| {
+        |all| {
             let timed: Vec<Measured<'_>> = all.iter().copied().filter(|one| one.sent.clock.is_some()).collect();
             let most = timed.iter().map(certain).max().unwrap_or(0);
             if most < CLOCK_WARN_MICROS {
                 return ControlFlow::Break(format!("within {} on {} paths", millis(most), timed.len()));
             }
             let groups = grouped(audit, &timed, true, |one| certain(one) < CLOCK_WARN_MICROS);
-            ControlFlow::Continue(
-                groups
-                    .into_iter()
-                    .map(|group| {
-                        let most = group.members.iter().map(certain).max().unwrap_or(0);
-                        let severity = if most >= CLOCK_FAIL_MICROS {
-                            Severity::Fail
-                        } else {
-                            Severity::Warn
-                        };
-                        let place = group.place();
-                        let outcome = Outcome::broken_as(severity)
-                            .expected("within one second of each other")
-                            .found(format!("{} apart {place}", millis(most)))
-                            .cause(format!("clocks {place}"))
-                            .remedy("repair time synchronisation on the nodes named");
-                        (group, outcome)
-                    })
-                    .collect(),
-            )
+            ControlFlow::Continue(groups)
+        },
+        |group| {
+            let most = group.members.iter().map(certain).max().unwrap_or(0);
+            let severity = if most >= CLOCK_FAIL_MICROS {
+                Severity::Fail
+            } else {
+                Severity::Warn
+            };
+            let place = group.place();
+            Outcome::broken_as(severity)
+                .expected("within one second of each other")
+                .found(format!("{} apart {place}", millis(most)))
+                .cause(format!("clocks {place}"))
+                .remedy("repair time synchronisation on the nodes named")
         },
         |one| {
             one.sent.clock.map_or_else(String::new, |clock| {
@@ -503,28 +476,27 @@ fn clock_offset(audit: &Audit<'_>) -> Vec<Outcome> {
     )
 }
 
-type Verdicts<'o> = ControlFlow<String, Vec<(Group<'o>, Outcome)>>;
-
-/// What all these checks share: nothing known, nothing measured, all well (with what was found), or causes.
+/// What all these checks share: nothing known, nothing measured, all well (with what was found), or groups of paths that are not as they should be.
+/// `broken` says of a group what is wrong with it, `tell` of a path what was measured.
 fn judged<'o>(
     audit: &Audit<'o>,
-    judge: impl FnOnce(&Audit<'o>, &[Measured<'o>]) -> Verdicts<'o>,
+    judge: impl FnOnce(&[Measured<'o>]) -> ControlFlow<String, Vec<Group<'o>>>,
+    broken: impl Fn(&Group<'o>) -> Outcome,
     tell: impl Fn(&Measured<'_>) -> String,
 ) -> Vec<Outcome> {
     let failures = match probed(audit) {
         Ok(failures) => failures,
         Err(outcome) => return vec![*outcome],
     };
-    let everyone = || audit.clusters.iter().map(|cluster| cluster.id);
     let all = measured(audit);
     if all.is_empty() {
-        return vec![Outcome::does_not_apply("no probe of several samples was answered").about(everyone())];
+        return vec![Outcome::does_not_apply("no probe of several samples was answered").about(audit.everyone())];
     }
-    match judge(audit, &all) {
-        ControlFlow::Break(found) => vec![Outcome::holds().found(found).about(everyone())],
+    match judge(&all) {
+        ControlFlow::Break(found) => vec![Outcome::holds().found(found).about(audit.everyone())],
         ControlFlow::Continue(groups) => groups
             .into_iter()
-            .map(|(group, outcome)| group.outcome(audit, failures, outcome, &tell))
+            .map(|group| group.outcome(audit, failures, broken(&group), &tell))
             .collect(),
     }
 }

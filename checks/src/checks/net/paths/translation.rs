@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::measured::{Measured, grouped, measured};
-use super::probed;
 use crate::check::declare_check;
+use crate::checks::flow_verdict::probed;
 use crate::facts::kernel::NetworkView;
 use crate::fleet::Audit;
 use crate::outcome::Outcome;
@@ -87,7 +87,6 @@ fn source_translation(audit: &Audit<'_>) -> Vec<Outcome> {
         Ok(failures) => failures,
         Err(outcome) => return vec![*outcome],
     };
-    let everyone = || audit.clusters.iter().map(|cluster| cluster.id);
     let from_node = |one: &Measured<'_>| {
         failures
             .agent(one.probe.from)
@@ -98,14 +97,16 @@ fn source_translation(audit: &Audit<'_>) -> Vec<Outcome> {
         .filter(|one| from_node(one) && !seen(audit, one).is_empty())
         .collect();
     if all.is_empty() {
-        return vec![Outcome::does_not_apply("no listener saw where a node's datagrams come from").about(everyone())];
+        return vec![
+            Outcome::does_not_apply("no listener saw where a node's datagrams come from").about(audit.everyone()),
+        ];
     }
     let groups = grouped(audit, &all, false, |one| rewritten(audit, one) == Rewritten::Nothing);
     if groups.is_empty() {
         return vec![
             Outcome::holds()
                 .found(format!("as sent on {} paths", all.len()))
-                .about(everyone()),
+                .about(audit.everyone()),
         ];
     }
     groups

@@ -1,13 +1,12 @@
 //! What running gateways answer to NAT discovery: who they are, and what lies between.
 
-use crate::check::{NoVerdict, declare_check};
-use crate::checks::flow_verdict::{NO_AGENT, START_AGENTS, concerned};
-use crate::facts::provenance::{Reason, Source};
+use crate::check::declare_check;
+use crate::checks::flow_verdict::{concerned, probed};
+use crate::facts::provenance::Source;
 use crate::fleet::Audit;
 use crate::observation::NatDiscoveryAnswer;
 use crate::outcome::Outcome;
 use crate::plan::{PlannedProbe, ProbeKind};
-use crate::policy::Probe;
 use crate::profile::submariner::gateways::own_endpoint;
 use crate::report::{Evidence, Severity};
 
@@ -43,17 +42,9 @@ declare_check! {
 }
 
 fn nat_answers(audit: &Audit<'_>) -> Vec<Outcome> {
-    let everyone = || audit.clusters.iter().map(|cluster| cluster.id);
-    if audit.policy.probe == Probe::None {
-        let outcome = Outcome::none(NoVerdict::missing(
-            Reason::NotAsked,
-            "flows are not probed with --probe none",
-        ));
-        return vec![outcome.about(everyone())];
-    }
-    let Some(failures) = audit.failures() else {
-        let outcome = Outcome::none(NoVerdict::missing(Reason::NoAgent, NO_AGENT));
-        return vec![outcome.cause(NO_AGENT).remedy(START_AGENTS).about(everyone())];
+    let failures = match probed(audit) {
+        Ok(failures) => failures,
+        Err(outcome) => return vec![*outcome],
     };
     let mut asked = 0;
     let mut outcomes = Vec::new();
@@ -87,12 +78,13 @@ fn nat_answers(audit: &Audit<'_>) -> Vec<Outcome> {
         );
     }
     if outcomes.is_empty() && asked == 0 {
-        outcomes.push(Outcome::does_not_apply("no gateway that runs was asked, or none answered").about(everyone()));
+        outcomes
+            .push(Outcome::does_not_apply("no gateway that runs was asked, or none answered").about(audit.everyone()));
     } else if outcomes.is_empty() {
         outcomes.push(
             Outcome::holds()
                 .found(format!("{asked} answers, all as expected"))
-                .about(everyone()),
+                .about(audit.everyone()),
         );
     }
     outcomes

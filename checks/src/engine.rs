@@ -9,6 +9,7 @@ use crate::facts::provenance::{Reason, Unknown};
 use crate::fleet::{Audit, Cluster};
 use crate::intent::Intent;
 use crate::observation::Observations;
+use crate::observation::failures::Failures;
 use crate::outcome::{ClusterId, Outcome, State};
 use crate::policy::{Policy, Waiver};
 use crate::profile::Profile;
@@ -35,10 +36,14 @@ pub fn judge_observed(
         .enumerate()
         .map(|(id, facts)| Cluster::new(id, facts))
         .collect();
+    // Without agents nothing was looked at, whatever else was kept.
+    let failures = observations
+        .filter(|seen| !seen.plan.agents.is_empty())
+        .map(Failures::of);
     let mut findings = Vec::new();
     let mut flows = Ratio::default();
     for profile in &policy.profiles {
-        let audit = Audit::new(*profile, &clusters, intent, policy).observed(observations);
+        let audit = Audit::new(*profile, &clusters, intent, policy).observed(failures.as_ref());
         let required = crate::profile::flow::required(&audit);
         flows.wanted += required.len() as u64;
         for check in catalog::checks().filter(|check| check.profiles.contains(profile)) {
@@ -76,7 +81,7 @@ pub fn judge_observed(
         summary,
         coverage,
         findings,
-        paths: observations.map(paths::records).unwrap_or_default(),
+        paths: failures.as_ref().map(paths::records).unwrap_or_default(),
         exit_code,
     }
 }

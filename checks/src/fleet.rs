@@ -26,10 +26,8 @@ pub struct Audit<'a> {
     pub intent: &'a Intent,
     /// What the user asked for.
     pub policy: &'a Policy,
-    /// What agents saw, if any were asked to look.
-    pub observations: Option<&'a Observations>,
+    failures: Option<&'a Failures<'a>>,
     space: OnceLock<AddressSpace>,
-    failures: OnceLock<Failures<'a>>,
 }
 
 /// One cluster, with what follows from its facts worked out once.
@@ -94,22 +92,25 @@ impl<'a> Audit<'a> {
             clusters,
             intent,
             policy,
-            observations: None,
+            failures: None,
             space: OnceLock::new(),
-            failures: OnceLock::new(),
         }
     }
 
     /// The same, with what agents saw.
     #[must_use]
-    pub fn observed(self, observations: Option<&'a Observations>) -> Self {
-        Self { observations, ..self }
+    pub fn observed(self, failures: Option<&'a Failures<'a>>) -> Self {
+        Self { failures, ..self }
     }
 
     /// What the probes showed; absent where no agent was asked to probe.
-    pub fn failures(&self) -> Option<&Failures<'a>> {
-        let observations = self.observations.filter(|seen| !seen.plan.agents.is_empty())?;
-        Some(self.failures.get_or_init(|| Failures::of(observations)))
+    pub fn failures(&self) -> Option<&'a Failures<'a>> {
+        self.failures
+    }
+
+    /// What agents saw; absent where no agent was asked to probe.
+    pub fn observations(&self) -> Option<&'a Observations> {
+        self.failures.map(Failures::observations)
     }
 
     /// Every range of every cluster that can collide.

@@ -150,7 +150,7 @@ fn broken(audit: &Audit<'_>, flow: &Flow, failures: &Failures<'_>, cause: &Cause
     let failed: Vec<(&PlannedProbe, &Shown)> = own
         .iter()
         .copied()
-        .filter(|(probe, _)| cause.probes.contains(&(probe.id as usize)))
+        .filter(|(probe, _)| cause.probes.binary_search(&(probe.id as usize)).is_ok())
         .collect();
     let services: BTreeSet<String> = failed.iter().map(|(probe, _)| probe.kind.to_string()).collect();
     let symptom = cause.symptoms.first().map(ToString::to_string).unwrap_or_default();
@@ -341,7 +341,7 @@ fn unknowns(audit: &Audit<'_>, failures: &Failures<'_>, probes: &[(&PlannedProbe
 /// What the plan could not cover.
 pub(crate) fn gaps(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
     let gaps = audit
-        .observations
+        .observations()
         .map(|seen| seen.plan.gaps.as_slice())
         .unwrap_or_default();
     let mut whys: BTreeMap<&Unknown, BTreeSet<ClusterId>> = BTreeMap::new();

@@ -161,7 +161,7 @@ fn is_ipv6(probe: &PlannedProbe) -> bool {
 
 /// The paths that are too small, by the fewest causes.
 fn broken(audit: &Audit<'_>, failures: &Failures<'_>, rule: &Rule, paths: &[Path<'_>]) -> Vec<Outcome> {
-    let Some(observations) = audit.observations else {
+    let Some(observations) = audit.observations() else {
         return Vec::new();
     };
     let cells: Vec<Cell> = paths

@@ -25,7 +25,7 @@ pub struct Cause {
     pub scope: Scope,
     /// How they failed, most frequent first.
     pub symptoms: Vec<Symptom>,
-    /// The probes that failed for it, as positions in the plan.
+    /// The probes that failed for it, as positions in the plan, in their order.
     pub probes: Vec<usize>,
 }
 
@@ -78,6 +78,11 @@ impl<'o> Failures<'o> {
             causes,
             cause_of,
         }
+    }
+
+    /// What they are failures of.
+    pub fn observations(&self) -> &'o Observations {
+        self.observations
     }
 
     /// The probes of a flow, by the code of its check, with what each showed.

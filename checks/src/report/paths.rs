@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::observation::failures::Failures;
 use crate::observation::shown::Shown;
-use crate::observation::{Heard, Observations, Sent};
+use crate::observation::{Heard, Sent};
 
 /// One probe with what it showed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,9 +57,9 @@ pub enum PathOutcome {
 }
 
 /// The records of all probes, in the order of the plan.
-pub(crate) fn records(observations: &Observations) -> Vec<PathRecord> {
-    let failures = Failures::of(observations);
-    observations
+pub(crate) fn records(failures: &Failures<'_>) -> Vec<PathRecord> {
+    failures
+        .observations()
         .probes()
         .zip(failures.all())
         .map(|((probe, result), shown)| {

@@ -55,7 +55,7 @@ fn agents(audit: &Audit<'_>) -> Vec<Outcome> {
     if let Err(outcome) = probed(audit) {
         return vec![*outcome];
     }
-    let Some(observations) = audit.observations else {
+    let Some(observations) = audit.observations() else {
         return Vec::new();
     };
     let id = |name: &str| {

@@ -20,7 +20,7 @@ pub struct Measured<'o> {
 /// All probes of several samples between different clusters that were answered at least in part: what got no answer at all is a flow that
 /// does not get through.
 pub fn measured<'o>(audit: &Audit<'o>) -> Vec<Measured<'o>> {
-    let Some(observations) = audit.observations else {
+    let Some(observations) = audit.observations() else {
         return Vec::new();
     };
     observations
@@ -45,7 +45,7 @@ pub fn measured<'o>(audit: &Audit<'o>) -> Vec<Measured<'o>> {
 /// The two clusters of a measurement, in one order for both directions.
 pub fn clusters_of(audit: &Audit<'_>, one: &Measured<'_>) -> (String, String) {
     let agents = audit
-        .observations
+        .observations()
         .map(|seen| seen.plan.agents.as_slice())
         .unwrap_or_default();
     let from = agents
@@ -70,7 +70,7 @@ pub fn grouped<'o>(
     two_way: bool,
     is_good: impl Fn(&Measured<'o>) -> bool,
 ) -> Vec<Group<'o>> {
-    let Some(observations) = audit.observations else {
+    let Some(observations) = audit.observations() else {
         return Vec::new();
     };
     let cells: Vec<Cell> = all

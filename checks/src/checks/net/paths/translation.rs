@@ -54,7 +54,7 @@ enum Rewritten {
 
 fn seen(audit: &Audit<'_>, one: &Measured<'_>) -> BTreeSet<SocketAddr> {
     let heard = audit
-        .observations
+        .observations()
         .and_then(|observations| observations.result(one.probe))
         .and_then(|result| result.heard.as_ref()?.as_ref().ok());
     let heard = heard.into_iter().flat_map(|heard| heard.from.iter().copied());

@@ -190,6 +190,17 @@ impl RoundTrip {
     }
 }
 
+/// A duration in microseconds as a person reads it: `0.35 ms`, `12.0 ms`.
+#[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+pub fn millis(micros: u64) -> String {
+    let millis = micros as f64 / 1000.0;
+    if millis < 10.0 {
+        format!("{millis:.2} ms")
+    } else {
+        format!("{millis:.1} ms")
+    }
+}
+
 /// The peer's clock minus the own one, from the exchange with the shortest round trip (RFC 5905, section 8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClockOffset {

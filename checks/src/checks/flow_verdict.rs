@@ -8,7 +8,7 @@ use crate::facts::provenance::{Reason, Source, Unknown};
 use crate::fleet::Audit;
 use crate::observation::failures::{Cause, Failures};
 use crate::observation::shown::Shown;
-use crate::observation::{Evidence as Proof, Sent};
+use crate::observation::{Evidence as Proof, Sent, millis};
 use crate::outcome::{ClusterId, Outcome, State};
 use crate::plan::PlannedProbe;
 use crate::policy::Probe;
@@ -244,17 +244,6 @@ fn numbers(sent: &Sent) -> String {
         parts.push(format!("round trip {}", millis(round_trip.median_micros)));
     }
     parts.join(", ")
-}
-
-/// `0.35 ms`, `12.0 ms`.
-#[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
-pub(crate) fn millis(micros: u64) -> String {
-    let millis = micros as f64 / 1000.0;
-    if millis < 10.0 {
-        format!("{millis:.2} ms")
-    } else {
-        format!("{millis:.1} ms")
-    }
 }
 
 fn remedy(

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use prejoin_checks::observation::{Sent, millis};
 use prejoin_checks::profile::flow::flows;
 use prejoin_checks::report::Verdict;
 use prejoin_checks::report::paths::{PathOutcome, PathRecord};
@@ -179,18 +180,8 @@ fn remark(paths: &[&PathRecord]) -> String {
     parts.join(", ")
 }
 
-fn sent<'p>(paths: &[&'p PathRecord]) -> impl Iterator<Item = &'p prejoin_checks::observation::Sent> {
+fn sent<'p>(paths: &[&'p PathRecord]) -> impl Iterator<Item = &'p Sent> {
     paths.iter().filter_map(|path| path.sent.as_ref())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
-fn millis(micros: u64) -> String {
-    let millis = micros as f64 / 1000.0;
-    if millis < 10.0 {
-        format!("{millis:.2} ms")
-    } else {
-        format!("{millis:.1} ms")
-    }
 }
 
 /// The nodes of two clusters against each other.

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 
 use super::measured::{Group, Measured, clusters_of, grouped, measured};
 use crate::check::declare_check;
-use crate::checks::flow_verdict::{millis, probed};
+use crate::checks::flow_verdict::probed;
 use crate::fleet::Audit;
-use crate::observation::Sent;
+use crate::observation::{Sent, millis};
 use crate::outcome::Outcome;
 use crate::plan::ProbeKind;
 use crate::report::Severity;

@@ -27,6 +27,16 @@ fn joined(cluster: &Cluster<'_>) -> Result<(), NoVerdict> {
     }
 }
 
+/// The port on which the tunnels of this cluster arrive: the installed `natTPort`, else the product's default. What is no port becomes 0,
+/// which no probe can be sent to and the check of the setting itself reports.
+fn tunnel_port(cluster: &Cluster<'_>) -> Result<u16, NoVerdict> {
+    let port = match installed(cluster)? {
+        Some(config) => config.value.nat_t_port.unwrap_or(0),
+        None => i64::from(TUNNEL_PORT),
+    };
+    Ok(u16::try_from(port).unwrap_or(0))
+}
+
 /// The same thing on every gateway or candidate, on its IPv4 InternalIPs, with the port that the node's own setting may change.
 fn on_gateways(
     cluster: &Cluster<'_>,
@@ -129,11 +139,7 @@ pub(crate) static TUNNEL: Flow = Flow {
         Ok(port.map(|port| format!("UDP {port} ({driver})")))
     },
     targets: |_, cluster| {
-        let port = match installed(cluster)? {
-            Some(config) => config.value.nat_t_port.unwrap_or(0),
-            None => i64::from(TUNNEL_PORT),
-        };
-        on_gateways(cluster, "udp-port", u16::try_from(port).unwrap_or(0), |port| {
+        on_gateways(cluster, "udp-port", tunnel_port(cluster)?, |port| {
             What::Service(Service::Udp(port))
         })
     },
@@ -365,12 +371,8 @@ pub(crate) static PATH_MTU: Flow = Flow {
             .map(|driver| format!("the path MTU that {driver} needs")))
     },
     targets: |_, cluster| {
-        let port = match installed(cluster)? {
-            Some(config) => config.value.nat_t_port.unwrap_or(0),
-            None => i64::from(TUNNEL_PORT),
-        };
-        on_gateways(cluster, "udp-port", u16::try_from(port).unwrap_or(0), |port| {
-            What::PathMtu { port: Some(port) }
+        on_gateways(cluster, "udp-port", tunnel_port(cluster)?, |port| What::PathMtu {
+            port: Some(port),
         })
     },
 };

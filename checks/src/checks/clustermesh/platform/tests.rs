@@ -1,6 +1,6 @@
 //! Given versions, kernels and networks, expect findings.
 
-use super::{is_rhel_equivalent, kernel_number};
+use super::kernel::{is_rhel_equivalent, kernel_number};
 use crate::facts::ClusterFacts;
 use crate::facts::cni::{Flannel, Plugin, PluginKind};
 use crate::facts::provenance::{Fact, Reason, Source};

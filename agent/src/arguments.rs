@@ -13,13 +13,22 @@ use crate::session::allow::{Allow, OwnersWord, PortRange, PortRangeError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Idle as a container's main process.
-    Wait,
+    Wait(Waiting),
     /// Speak the protocol on stdin and stdout.
     Session(Settings),
     /// Say how to use it.
     Help,
     /// Say the version.
     Version,
+}
+
+/// How long a container idles, and what comes then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// It ends after this time; never without it.
+    pub deadline: Option<Duration>,
+    /// At the deadline, the namespace that this runs in is removed.
+    pub remove_namespace: bool,
 }
 
 /// How a session is to be held.
@@ -73,6 +82,10 @@ pub const HELP: &str = "\
 wait      idle as a container's main process; sessions are started beside it, by exec
 session   speak prejoin's protocol on stdin and stdout, log to stderr, end with the stream
 
+Options of `wait`
+  --deadline SECONDS     end after this time
+  --remove-namespace     at the deadline, remove the namespace that this runs in (cluster agent only)
+
 Options of `session`: what the agent does at most, whatever it is asked
   --allow-target CIDR    send only there; may be repeated. Default: every single host but the own; the own host
                          must be named (127.0.0.0/8)
@@ -101,13 +114,22 @@ pub fn parse(
         None => return Err(ArgumentError::NoVerb),
     };
     match verb.to_str() {
-        Some("wait") => match parser.next()? {
-            None => Ok(Command::Wait),
-            Some(other) => Err(other.unexpected().into()),
-        },
+        Some("wait") => waiting(&mut parser),
         Some("session") => session(&mut parser, environment),
         _ => Err(ArgumentError::UnknownVerb(verb.to_string_lossy().into_owned())),
     }
+}
+
+fn waiting(parser: &mut lexopt::Parser) -> Result<Command, ArgumentError> {
+    let mut waiting = Waiting::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("deadline") => waiting.deadline = Some(deadline("--deadline", &parser.value()?.string()?)?),
+            Long("remove-namespace") => waiting.remove_namespace = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Command::Wait(waiting))
 }
 
 fn session(
@@ -214,7 +236,15 @@ mod tests {
 
     #[test]
     fn the_verbs() {
-        assert_eq!(parse_with("wait", &[]), Ok(Command::Wait));
+        assert_eq!(parse_with("wait", &[]), Ok(Command::Wait(Waiting::default())));
+        let waiting = Waiting {
+            deadline: Some(Duration::from_secs(600)),
+            remove_namespace: true,
+        };
+        assert_eq!(
+            parse_with("wait --deadline 600 --remove-namespace", &[]),
+            Ok(Command::Wait(waiting))
+        );
         assert_eq!(parse_with("--version", &[]), Ok(Command::Version));
         assert_eq!(parse_with("session --help", &[]), Ok(Command::Help));
         assert_eq!(parse_with("", &[]), Err("say `wait` or `session`".to_owned()));

@@ -31,6 +31,7 @@ mod namespaces;
 mod network_policies;
 mod nodes;
 mod object;
+mod own_namespace;
 mod page;
 pub mod permissions;
 mod plugins;
@@ -51,6 +52,7 @@ use prejoin_checks::facts::provenance::{Fact, Reason, Source, Unknown};
 use prejoin_checks::facts::submariner::Submariner;
 
 pub use failure::client_failure;
+pub use own_namespace::remove_own_namespace;
 pub(crate) use reader::Reader;
 use workloads::Workloads;
 

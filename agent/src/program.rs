@@ -4,12 +4,13 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use futures::future::LocalBoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::{self, Command, Settings};
 use crate::protocol::Role;
 use crate::session::{self, Agent, Ended, ReadCluster};
-use crate::wait;
+use crate::wait::{self, Woken};
 
 /// The session ended otherwise than by `close`.
 const CUT_SHORT: u8 = 1;
@@ -18,14 +19,26 @@ const USAGE: u8 = 2;
 /// Beyond the longest session, the kernel ends a process that does not end itself.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// Runs an agent of this role. `cluster` reads its cluster's API, for the cluster role.
-pub fn main(name: &str, role: Role, cluster: Option<ReadCluster>) -> ExitCode {
+/// What the cluster agent does with its cluster's API.
+pub struct ClusterApi {
+    /// Reads it.
+    pub read: ReadCluster,
+    /// Removes the namespace that this runs in, or says why not.
+    pub remove_namespace: fn() -> LocalBoxFuture<'static, Result<(), String>>,
+}
+
+/// Runs an agent of this role; one of the cluster role has an API.
+pub fn main(name: &str, role: Role, api: Option<ClusterApi>) -> ExitCode {
     match arguments::parse(std::env::args_os().skip(1), std::env::var_os) {
-        Ok(Command::Wait) => match wait::wait() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(name, CUT_SHORT, &error),
+        Ok(Command::Wait(waiting)) => match (wait::wait(waiting.deadline), &api) {
+            (Ok(Woken::Deadline), Some(api)) if waiting.remove_namespace => remove_namespace(name, api),
+            (Ok(Woken::Deadline), None) if waiting.remove_namespace => {
+                fail(name, USAGE, &"this agent has no API to remove a namespace with")
+            }
+            (Ok(_), _) => ExitCode::SUCCESS,
+            (Err(error), _) => fail(name, CUT_SHORT, &error),
         },
-        Ok(Command::Session(settings)) => match session(settings, role, cluster) {
+        Ok(Command::Session(settings)) => match session(settings, role, api.map(|api| api.read)) {
             Ok(Ended::Closed) => ExitCode::SUCCESS,
             Ok(ended) => fail(name, CUT_SHORT, &ended),
             Err(error) => fail(name, CUT_SHORT, &error),
@@ -36,6 +49,17 @@ pub fn main(name: &str, role: Role, cluster: Option<ReadCluster>) -> ExitCode {
         )),
         Ok(Command::Version) => say(&format!("{name} {}\n", env!("CARGO_PKG_VERSION"))),
         Err(error) => fail(name, USAGE, &error),
+    }
+}
+
+fn remove_namespace(name: &str, api: &ClusterApi) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(name, CUT_SHORT, &error),
+    };
+    match runtime.block_on((api.remove_namespace)()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fail(name, CUT_SHORT, &why),
     }
 }
 

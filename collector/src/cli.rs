@@ -1,6 +1,8 @@
 //! What can be typed. What it comes to, together with environment and configuration file, is worked out in
 //! [`settings`](crate::settings).
 
+mod agents;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -11,6 +13,7 @@ use prejoin_checks::profile::Profile;
 
 use crate::config::{FailOn, ProbeTimeout, Timeout};
 use crate::report::Format;
+pub use agents::{AgentsCommand, DryRun, Image, Install, Placed, Remove, Status};
 
 /// Audits Kubernetes clusters before they are joined with Cilium ClusterMesh or Submariner.
 #[derive(Debug, Parser)]
@@ -50,6 +53,9 @@ pub enum Command {
     Facts(Facts),
     /// Judge facts files, or what an audit saved; asks no cluster
     Check(Check),
+    /// Install agents that probe in clusters, look after them, and remove them without trace
+    #[command(subcommand)]
+    Agents(AgentsCommand),
     /// Show what changed between two facts files of one cluster, or two JSON reports
     Diff(Diff),
     /// List all checks

@@ -114,6 +114,26 @@ pub struct Gathered {
     pub live: Vec<Live>,
 }
 
+/// The clusters of these contexts, or of the current one if there are none: checked to be in the kubeconfig, and not asked yet.
+pub fn contexts(contexts: &[String], kubeconfig: Option<&Path>) -> Result<Vec<Live>, FleetError> {
+    let origin = |context| Cluster {
+        origin: Origin::Context {
+            context,
+            kubeconfig: kubeconfig.map(Path::to_owned),
+        },
+        name: None,
+    };
+    let mut clusters: Vec<Cluster> = contexts.iter().cloned().map(Some).map(origin).collect();
+    if clusters.is_empty() {
+        clusters.push(origin(None));
+    }
+    let live = |pending| match pending {
+        Pending::Live(target) => Some(target.live),
+        Pending::Known(_) => None,
+    };
+    Ok(prepare(clusters)?.into_iter().filter_map(live).collect())
+}
+
 /// Reads all clusters. Needs a Tokio runtime. Those that are not read when it is cancelled say so.
 pub async fn gather(
     clusters: Vec<Cluster>,

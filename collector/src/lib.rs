@@ -34,6 +34,7 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Audit(args) => audit::audit(args, cli.color),
         Command::Check(args) => audit::check(args, cli.color),
         Command::Facts(args) => audit::facts(args),
+        Command::Agents(command) => agents::command::run(command),
         Command::Diff(args) => drift::diff(args, cli.color),
         Command::Checks(args) => catalogue::list(args),
         Command::Explain(args) => catalogue::explain(args, cli.color),

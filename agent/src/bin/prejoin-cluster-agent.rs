@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use prejoin_agent::cluster::{self, ReadOptions};
-use prejoin_agent::program;
+use prejoin_agent::program::{self, ClusterApi};
 use prejoin_agent::protocol::Role;
 use prejoin_checks::facts::ClusterFacts;
 use prejoin_checks::facts::provenance::{Reason, Unknown};
@@ -18,7 +18,10 @@ fn main() -> ExitCode {
     program::main(
         "prejoin-cluster-agent",
         Role::Cluster,
-        Some(Box::new(|name, read_secrets| Box::pin(read(name, read_secrets)))),
+        Some(ClusterApi {
+            read: Box::new(|name, read_secrets| Box::pin(read(name, read_secrets))),
+            remove_namespace: || Box::pin(cluster::remove_own_namespace(TIMEOUT)),
+        }),
     )
 }
 

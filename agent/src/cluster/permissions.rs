@@ -270,7 +270,7 @@ pub fn cluster_role() -> String {
          # Made from the table in agent/src/cluster/permissions.rs, and compared with it by a test.\n\
          apiVersion: rbac.authorization.k8s.io/v1\n\
          kind: ClusterRole\n\
-         metadata:\n  name: prejoin-reader\n  labels:\n    app.kubernetes.io/name: prejoin\n\
+         metadata:\n  name: prejoin-reader\n  labels:\n    app.kubernetes.io/part-of: prejoin\n\
          rules:\n\
          \x20 # Which APIs are served.\n\
          \x20 - nonResourceURLs: [\"/version\", \"/apis\", \"/apis/*\"]\n    verbs: [\"get\"]\n",
@@ -305,7 +305,7 @@ pub fn secrets_role() -> String {
          # Made from the table in agent/src/cluster/permissions.rs, and compared with it by a test.\n\
          apiVersion: rbac.authorization.k8s.io/v1\n\
          kind: ClusterRole\n\
-         metadata:\n  name: prejoin-secrets-reader\n  labels:\n    app.kubernetes.io/name: prejoin\n\
+         metadata:\n  name: prejoin-secrets-reader\n  labels:\n    app.kubernetes.io/part-of: prejoin\n\
          rules:\n\
          \x20 - apiGroups: [\"\"]\n    resources: [\"secrets\"]\n    verbs: [\"get\"]\n    resourceNames:\n",
     );

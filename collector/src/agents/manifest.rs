@@ -1,0 +1,229 @@
+//! What is installed: the YAML of `manifests/`, embedded, with what was asked for set in it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+/// Where agents are installed unless another namespace is named.
+pub const NAMESPACE: &str = "prejoin-system";
+/// The image that agents run from unless another is named: both agents are in it.
+pub const IMAGE: &str = concat!("prejoin/agent:", env!("CARGO_PKG_VERSION"));
+/// The label that everything carries which is installed.
+pub const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "prejoin");
+/// What the pods of agents are labelled with.
+pub const LABEL: &str = "app.kubernetes.io/name=prejoin-agent";
+/// Leaves out what is there for one audit only.
+pub const NOT_OF_A_RUN: &str = "!prejoin.dev/run";
+/// The label of what is there for one audit only; its value is the run's id.
+pub const RUN: &str = "prejoin.dev/run";
+/// The annotation of a run's namespace and Job: after so many seconds they are leftovers.
+pub const DEADLINE: &str = "prejoin.dev/deadline-seconds";
+/// Between the deadline that a run's pod keeps itself and the one that the cluster keeps for it.
+const GRACE: Duration = Duration::from_secs(60);
+
+const NAMESPACE_YAML: &str = include_str!("../../../manifests/base/namespace.yaml");
+const BASE: [&str; 4] = [
+    include_str!("../../../manifests/base/priority-class.yaml"),
+    include_str!("../../../manifests/base/service-account.yaml"),
+    include_str!("../../../manifests/base/network-policy.yaml"),
+    include_str!("../../../manifests/base/node-agent.yaml"),
+];
+const CLUSTER_AGENT: [&str; 4] = [
+    include_str!("../../../manifests/rbac/clusterrole.yaml"),
+    include_str!("../../../manifests/components/cluster-agent/service-account.yaml"),
+    CLUSTER_AGENT_POLICY,
+    include_str!("../../../manifests/components/cluster-agent/cluster-agent.yaml"),
+];
+const CLUSTER_AGENT_POLICY: &str = include_str!("../../../manifests/components/cluster-agent/network-policy.yaml");
+const RESTRICTED: &str = include_str!("../../../manifests/components/restricted/node-agent-patch.yaml");
+const ANCHOR: &str = include_str!("../../../manifests/run/anchor.yaml");
+
+/// Which agents, and what they may.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Node agents alone.
+    Node,
+    /// Node agents, and the cluster agent in the pod network.
+    #[default]
+    Cluster,
+    /// As `cluster`, for clusters that allow no capability: no root, no NET_RAW.
+    Restricted,
+}
+
+/// What is to be installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The namespace.
+    pub namespace: String,
+    /// The image of both agents.
+    pub image: String,
+    /// The Secret in that namespace with which the image is pulled.
+    pub pull_secret: Option<String>,
+    /// Labels of the nodes to run on, besides those that agents can run on at all.
+    pub node_selector: BTreeMap<String, String>,
+    /// Which agents.
+    pub mode: Mode,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            namespace: NAMESPACE.to_owned(),
+            image: IMAGE.to_owned(),
+            pull_secret: None,
+            node_selector: BTreeMap::new(),
+            mode: Mode::default(),
+        }
+    }
+}
+
+/// Agents for one audit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Its id: lower-case letters and digits.
+    pub id: String,
+    /// The agents end after this time, whatever happened to who started them.
+    pub deadline: Duration,
+    /// Whether the namespace is the run's own, and ends with it.
+    pub own_namespace: bool,
+}
+
+/// The objects of agents that stay, in the order in which they are applied: the namespace first.
+pub fn installed(wanted: &Wanted) -> Vec<Value> {
+    let mut files = vec![NAMESPACE_YAML];
+    files.extend(BASE);
+    if wanted.mode != Mode::Node {
+        files.extend(CLUSTER_AGENT);
+    }
+    let mut objects: Vec<Value> = files.into_iter().flat_map(documents).collect();
+    for object in &mut objects {
+        settle(object, wanted);
+    }
+    objects
+}
+
+/// The objects of agents for one audit, in the order in which they are applied: the namespace first if it is the run's own, then the Job that
+/// the others belong to with what its pod needs.
+pub fn for_run(wanted: &Wanted, run: &Run) -> Vec<Value> {
+    let mut objects = Vec::new();
+    if run.own_namespace {
+        objects.extend(documents(NAMESPACE_YAML));
+    }
+    objects.extend(documents(ANCHOR).into_iter().filter(|object| {
+        let removes_the_namespace = matches!(kind(object), "Role" | "RoleBinding");
+        run.own_namespace || !removes_the_namespace
+    }));
+    let of_nodes = BASE.into_iter().flat_map(documents);
+    // Cluster-scoped objects would need an owner that is, too.
+    objects.extend(of_nodes.filter(|object| kind(object) != "PriorityClass"));
+    objects.extend(documents(CLUSTER_AGENT_POLICY));
+    for object in &mut objects {
+        settle(object, wanted);
+        of_run(object, run);
+    }
+    objects
+}
+
+/// Whether an object is what the others of a run belong to.
+pub fn is_anchor(object: &Value) -> bool {
+    kind(object) == "Job"
+}
+
+/// An object's kind.
+pub fn kind(object: &Value) -> &str {
+    object["kind"].as_str().unwrap_or_default()
+}
+
+/// An object's name.
+pub fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+/// The objects of a YAML file.
+fn documents(yaml: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(yaml).expect("the embedded manifests are YAML")
+}
+
+/// Puts what was asked for into an object.
+fn settle(object: &mut Value, wanted: &Wanted) {
+    let namespace = json!(wanted.namespace);
+    if kind(object) == "Namespace" {
+        object["metadata"]["name"] = namespace;
+    } else {
+        if let Some(known) = object.pointer_mut("/metadata/namespace") {
+            *known = namespace.clone();
+        }
+        for subject in object["subjects"].as_array_mut().into_iter().flatten() {
+            subject["namespace"] = namespace.clone();
+        }
+        if kind(object) == "Role" {
+            object["rules"][0]["resourceNames"] = json!([namespace]);
+        }
+    }
+    if kind(object) == "DaemonSet" && wanted.mode == Mode::Restricted {
+        let patch: json_patch::Patch = serde_saphyr::from_str(RESTRICTED).expect("the embedded patch is one");
+        json_patch::patch(object, &patch).expect("the embedded patch fits the embedded DaemonSet");
+    }
+    let Some(pod) = object.pointer_mut("/spec/template/spec") else {
+        return;
+    };
+    for container in pod["containers"].as_array_mut().into_iter().flatten() {
+        container["image"] = json!(wanted.image);
+    }
+    if let Some(secret) = &wanted.pull_secret {
+        pod["imagePullSecrets"] = json!([{ "name": secret }]);
+    }
+    for (label, value) in &wanted.node_selector {
+        pod["nodeSelector"][label] = json!(value);
+    }
+}
+
+/// Makes an object one of a run: named, labelled and selected by its id.
+fn of_run(object: &mut Value, run: &Run) {
+    object["metadata"]["labels"][RUN] = json!(run.id);
+    if kind(object) == "Namespace" || is_anchor(object) {
+        object["metadata"]["annotations"] = json!({ DEADLINE: (run.deadline + GRACE).as_secs().to_string() });
+    }
+    if kind(object) == "Namespace" {
+        return;
+    }
+    let renamed = |name: &Value| json!(format!("{}-{}", name.as_str().unwrap_or_default(), run.id));
+    object["metadata"]["name"] = renamed(&object["metadata"]["name"]);
+    for place in ["/roleRef/name", "/spec/template/spec/serviceAccountName"] {
+        if let Some(name) = object.pointer_mut(place) {
+            *name = renamed(name);
+        }
+    }
+    for subject in object["subjects"].as_array_mut().into_iter().flatten() {
+        subject["name"] = renamed(&subject["name"]);
+    }
+    for labels in [
+        "/spec/selector/matchLabels",
+        "/spec/podSelector/matchLabels",
+        "/spec/template/metadata/labels",
+    ] {
+        if let Some(labels) = object.pointer_mut(labels) {
+            labels[RUN] = json!(run.id);
+        }
+    }
+    if let Some(pod) = object.pointer_mut("/spec/template/spec").and_then(Value::as_object_mut) {
+        pod.remove("priorityClassName");
+    }
+    if is_anchor(object) {
+        object["spec"]["activeDeadlineSeconds"] = json!((run.deadline + GRACE).as_secs());
+        let pod = &mut object["spec"]["template"]["spec"];
+        let seconds = run.deadline.as_secs().to_string();
+        let mut command = vec!["/prejoin-cluster-agent", "wait", "--deadline", &seconds];
+        if run.own_namespace {
+            command.push("--remove-namespace");
+        }
+        pod["containers"][0]["command"] = json!(command);
+        // A token is of use to remove the namespace, and to nothing else.
+        pod["automountServiceAccountToken"] = json!(run.own_namespace);
+    }
+}
+
+#[cfg(test)]
+mod tests;

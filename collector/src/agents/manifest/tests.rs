@@ -1,0 +1,188 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn run(own_namespace: bool) -> Run {
+    Run {
+        id: "4f2a91c0".to_owned(),
+        deadline: Duration::from_secs(600),
+        own_namespace,
+    }
+}
+
+fn find<'a>(objects: &'a [Value], wanted: &str) -> &'a Value {
+    objects.iter().find(|object| kind(object) == wanted).unwrap()
+}
+
+fn kinds(objects: &[Value]) -> Vec<&str> {
+    objects.iter().map(kind).collect()
+}
+
+#[test]
+fn everything_carries_the_label_by_which_it_is_found_again() {
+    let wanted = Wanted::default();
+    let all = [
+        installed(&wanted),
+        for_run(&wanted, &run(true)),
+        for_run(&wanted, &run(false)),
+    ];
+    for object in all.iter().flatten() {
+        assert_eq!(object["metadata"]["labels"][PART_OF.0], PART_OF.1, "{object}");
+    }
+}
+
+#[test]
+fn node_agents_hold_one_capability_and_no_token() {
+    for mode in [Mode::Node, Mode::Cluster, Mode::Restricted] {
+        let objects = installed(&Wanted {
+            mode,
+            ..Wanted::default()
+        });
+        let pod = &find(&objects, "DaemonSet")["spec"]["template"]["spec"];
+        let security = &pod["containers"][0]["securityContext"];
+        assert_eq!(pod["automountServiceAccountToken"], json!(false));
+        assert_eq!(pod["hostNetwork"], json!(true));
+        assert_eq!(security["readOnlyRootFilesystem"], json!(true));
+        assert_eq!(security["seccompProfile"]["type"], json!("RuntimeDefault"));
+        let capabilities = if mode == Mode::Restricted {
+            json!({ "drop": ["ALL"] })
+        } else {
+            json!({ "drop": ["ALL"], "add": ["NET_RAW"] })
+        };
+        assert_eq!(security["capabilities"], capabilities);
+        assert_eq!(security["runAsNonRoot"] == json!(true), mode == Mode::Restricted);
+    }
+}
+
+#[test]
+fn the_cluster_agent_is_in_every_mode_but_one() {
+    let with = |mode| {
+        installed(&Wanted {
+            mode,
+            ..Wanted::default()
+        })
+    };
+    assert!(!kinds(&with(Mode::Node)).contains(&"Deployment"));
+    for mode in [Mode::Cluster, Mode::Restricted] {
+        let objects = with(mode);
+        let pod = &find(&objects, "Deployment")["spec"]["template"]["spec"];
+        assert_eq!(pod["hostNetwork"], Value::Null);
+        assert_eq!(
+            pod["containers"][0]["securityContext"]["capabilities"],
+            json!({ "drop": ["ALL"] })
+        );
+    }
+}
+
+#[test]
+fn options_reach_every_object_that_has_a_place_for_them() {
+    let wanted = Wanted {
+        namespace: "tools".to_owned(),
+        image: "registry.example/agent:1".to_owned(),
+        pull_secret: Some("pull".to_owned()),
+        node_selector: BTreeMap::from([("pool".to_owned(), "edge".to_owned())]),
+        mode: Mode::Cluster,
+    };
+    for objects in [installed(&wanted), for_run(&wanted, &run(true))] {
+        assert!(!json!(objects).to_string().contains(NAMESPACE));
+        let pods: Vec<&Value> = objects
+            .iter()
+            .filter_map(|object| object.pointer("/spec/template/spec"))
+            .collect();
+        assert_eq!(pods.len(), 2);
+        for pod in pods {
+            assert_eq!(pod["containers"][0]["image"], json!("registry.example/agent:1"));
+            assert_eq!(pod["imagePullSecrets"], json!([{ "name": "pull" }]));
+            assert_eq!(
+                pod["nodeSelector"],
+                json!({ "kubernetes.io/os": "linux", "pool": "edge" })
+            );
+        }
+    }
+}
+
+#[test]
+fn the_default_image_is_that_of_this_version() {
+    // The manifests name it as well, for those who apply them by other means.
+    let yaml: Vec<&str> = BASE.into_iter().chain(CLUSTER_AGENT).chain([ANCHOR]).collect();
+    let images: BTreeSet<&str> = yaml
+        .iter()
+        .flat_map(|yaml| yaml.lines())
+        .filter_map(|line| line.trim().strip_prefix("image: "))
+        .collect();
+    assert_eq!(images, BTreeSet::from([IMAGE]));
+}
+
+#[test]
+fn a_run_has_names_and_selectors_of_its_own_and_nothing_cluster_scoped_but_its_namespace() {
+    let objects = for_run(&Wanted::default(), &run(true));
+    let scoped: Vec<&str> = objects
+        .iter()
+        .filter(|object| object["metadata"]["namespace"].is_null())
+        .map(kind)
+        .collect();
+    assert_eq!(scoped, ["Namespace"]);
+    for object in objects.iter().filter(|object| kind(object) != "Namespace") {
+        assert!(name(object).ends_with("-4f2a91c0"), "{object}");
+    }
+    let daemon_set = find(&objects, "DaemonSet");
+    assert_eq!(daemon_set["spec"]["selector"]["matchLabels"][RUN], json!("4f2a91c0"));
+    assert_eq!(
+        daemon_set["spec"]["template"]["metadata"]["labels"][RUN],
+        json!("4f2a91c0")
+    );
+    assert_eq!(daemon_set["spec"]["template"]["spec"]["priorityClassName"], Value::Null);
+    let account = find(&objects, "Job")["spec"]["template"]["spec"]["serviceAccountName"].clone();
+    assert_eq!(find(&objects, "RoleBinding")["subjects"][0]["name"], account);
+    assert_eq!(
+        find(&objects, "RoleBinding")["roleRef"]["name"],
+        find(&objects, "Role")["metadata"]["name"]
+    );
+}
+
+#[test]
+fn the_cluster_keeps_a_runs_deadline_a_minute_after_the_pod_does() {
+    let objects = for_run(&Wanted::default(), &run(true));
+    let job = find(&objects, "Job");
+    assert_eq!(job["spec"]["activeDeadlineSeconds"], json!(660));
+    assert_eq!(job["spec"]["ttlSecondsAfterFinished"], json!(0));
+    assert_eq!(
+        job["spec"]["template"]["spec"]["containers"][0]["command"],
+        json!([
+            "/prejoin-cluster-agent",
+            "wait",
+            "--deadline",
+            "600",
+            "--remove-namespace"
+        ])
+    );
+    assert_eq!(
+        find(&objects, "Namespace")["metadata"]["annotations"][DEADLINE],
+        json!("660")
+    );
+}
+
+#[test]
+fn a_run_in_someone_elses_namespace_may_not_remove_it() {
+    let objects = for_run(&Wanted::default(), &run(false));
+    let kinds = kinds(&objects);
+    for absent in ["Namespace", "Role", "RoleBinding"] {
+        assert!(!kinds.contains(&absent), "{absent}");
+    }
+    let pod = &find(&objects, "Job")["spec"]["template"]["spec"];
+    assert_eq!(pod["automountServiceAccountToken"], json!(false));
+    assert!(!pod["containers"][0]["command"].to_string().contains("remove"));
+}
+
+#[test]
+fn what_may_remove_a_namespace_may_remove_that_of_its_run_alone() {
+    let wanted = Wanted {
+        namespace: "prejoin-run-4f2a91c0".to_owned(),
+        ..Wanted::default()
+    };
+    let objects = for_run(&wanted, &run(true));
+    assert_eq!(
+        find(&objects, "Role")["rules"],
+        json!([{ "apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["prejoin-run-4f2a91c0"], "verbs": ["get", "delete"] }])
+    );
+}

@@ -1,0 +1,126 @@
+//! `prejoin agents`.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{Clusters, ListFormat};
+use crate::agents::manifest::{self, Mode};
+use crate::config::Timeout;
+
+/// `prejoin agents`.
+#[derive(Debug, Subcommand)]
+pub enum AgentsCommand {
+    /// Install agents, or change those that are installed; says what it waits for
+    Install(Install),
+    /// Show on which nodes agents are, and what keeps them from the others
+    Status(Status),
+    /// Remove agents, and prove that nothing is left
+    Remove(Remove),
+}
+
+/// Where agents are.
+#[derive(Debug, Args)]
+pub struct Placed {
+    /// Which clusters.
+    #[command(flatten)]
+    pub clusters: Clusters,
+    /// The namespace of the agents
+    #[arg(short, long, env = "PREJOIN_NAMESPACE", hide_env_values = true, default_value = manifest::NAMESPACE, value_parser = label_value, value_name = "NAMESPACE")]
+    pub namespace: String,
+}
+
+/// What agents run from.
+#[derive(Debug, Clone, Args)]
+pub struct Image {
+    /// The image of the agents
+    #[arg(long, env = "PREJOIN_IMAGE", hide_env_values = true, default_value = manifest::IMAGE, value_name = "IMAGE")]
+    pub image: String,
+    /// The Secret in the agents' namespace with which the image is pulled
+    #[arg(long, env = "PREJOIN_IMAGE_PULL_SECRET", hide_env_values = true, value_parser = label_value, value_name = "SECRET")]
+    pub image_pull_secret: Option<String>,
+    /// Run agents only on nodes with these labels (repeatable, or separated by commas)
+    #[arg(long, value_delimiter = ',', value_parser = label, value_name = "LABEL=VALUE")]
+    pub node_selector: Vec<(String, String)>,
+}
+
+/// `prejoin agents install`.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// Where.
+    #[command(flatten)]
+    pub placed: Placed,
+    /// What agents run from.
+    #[command(flatten)]
+    pub image: Image,
+    /// Which agents, and what they may
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: Mode,
+    /// Print the objects instead of applying them; asks no cluster
+    #[arg(long, conflicts_with = "dry_run")]
+    pub print: bool,
+    /// Ask the API server what it would do, and do nothing
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "server", value_name = "WHERE")]
+    pub dry_run: Option<DryRun>,
+    /// Take over fields that others have changed
+    #[arg(long)]
+    pub force_conflicts: bool,
+    /// How long agents may take to become ready
+    #[arg(long, default_value = "2m", value_name = "DURATION")]
+    pub timeout: Timeout,
+}
+
+/// `prejoin agents status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Where.
+    #[command(flatten)]
+    pub placed: Placed,
+    /// How long one cluster may take to answer
+    #[arg(long, default_value = "30s", value_name = "DURATION")]
+    pub timeout: Timeout,
+    /// How it is written
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ListFormat,
+}
+
+/// `prejoin agents remove`.
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// Where.
+    #[command(flatten)]
+    pub placed: Placed,
+    /// Ask the API server what it would do, and do nothing
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "server", value_name = "WHERE")]
+    pub dry_run: Option<DryRun>,
+    /// How long everything may take to be gone
+    #[arg(long, default_value = "2m", value_name = "DURATION")]
+    pub timeout: Timeout,
+}
+
+/// Who tells what would be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DryRun {
+    /// The API server, admission included.
+    Server,
+}
+
+/// `LABEL=VALUE`.
+fn label(text: &str) -> Result<(String, String), String> {
+    let (label, value) = text
+        .split_once('=')
+        .ok_or("a label and its value are written LABEL=VALUE")?;
+    if label.is_empty() {
+        return Err("the label is empty".to_owned());
+    }
+    Ok((label.to_owned(), value.to_owned()))
+}
+
+/// A name as namespaces and Secrets have it (RFC 1123): anything else would end up in a path.
+fn label_value(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    if text.len() <= 253 && text.chars().all(allowed) && ends(text.chars().next()) && ends(text.chars().last()) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name is made of lower-case letters, digits, `-` and `.`".to_owned())
+    }
+}

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Builds the lab's programs and prints the directory that holds them: kube-apiserver, kubectl and etcd from pinned Go
-# modules, loader and measure from here.
+# Builds the labs' programs and prints the directory that holds them: Kubernetes, etcd, containerd, CNI plugins, runc and Helm from
+# pinned Go modules, the labs' own from here.
+#
+#   build.sh [PART...]    kubernetes etcd containers runc helm own; all of them if none is named
 #
 # The directory is named after the checksums of the pinned modules: the same pins are built once per machine, and
 # changed ones never find the binaries of another version.
@@ -8,34 +10,82 @@ set -euo pipefail
 
 lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${PREJOIN_LAB_CACHE:-$HOME/.cache/prejoin-lab}
+parts=("$@")
+((${#parts[@]})) || parts=(kubernetes etcd containers runc helm own)
 
 if ! command -v go >/dev/null; then
     echo "build.sh: needs Go 1.26 or later on PATH" >&2
     exit 1
 fi
-pins=$(cat "$lab"/{kubernetes,etcd}/go.{mod,sum} | sha256sum | cut -c1-16)
+pins=$(cat "$lab"/{kubernetes,etcd,containers,runc,helm}/go.{mod,sum} | sha256sum | cut -c1-16)
 bin=$cache/$pins/bin
 mkdir -p "$bin"
 exec 9>"$cache/$pins/build.lock"
 flock 9
 
-# Low priority: minutes of CPU, and nobody's machine should feel them.
 export CGO_ENABLED=0
+# Low priority: minutes of CPU, and nobody's machine should feel them.
 build() { nice -n 10 go build -trimpath -mod=readonly "$@"; }
 
-if [[ ! -e $bin/.complete ]]; then
-    cd "$lab/kubernetes"
+build_kubernetes() {
     # A release build stamps its version in; without that the API server calls itself v0.0.0-master.
+    local version major minor stamp=k8s.io/component-base/version
     version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
     IFS=. read -r major minor _ <<<"${version#v}"
-    stamp=k8s.io/component-base/version
-    echo "building Kubernetes $version and etcd in $bin: some minutes the first time" >&2
     build -o "$bin/" -ldflags "-s -w -X $stamp.gitVersion=$version -X $stamp.gitMajor=$major \
         -X $stamp.gitMinor=$minor -X $stamp.gitTreeState=clean" tool
-    cd "$lab/etcd"
-    build -o "$bin/etcd" -ldflags '-s -w' go.etcd.io/etcd/server/v3
-    touch "$bin/.complete"
-fi
-cd "$lab"
-build -o "$bin/" ./loader ./measure
+}
+
+build_etcd() { build -o "$bin/etcd" -ldflags '-s -w' go.etcd.io/etcd/server/v3; }
+
+build_containers() { build -o "$bin/" -ldflags '-s -w' tool; }
+
+build_helm() { build -o "$bin/" -ldflags '-s -w' tool; }
+
+# runc is C in its first steps, and filters system calls by libseccomp, which is linked into it.
+build_runc() {
+    local pkg_config=$cache/$pins/pkg-config
+    find_seccomp >"$pkg_config.new"
+    chmod +x "$pkg_config.new"
+    mv "$pkg_config.new" "$pkg_config"
+    CGO_ENABLED=1 PKG_CONFIG=$pkg_config build -o "$bin/" -tags 'seccomp netgo osusergo' \
+        -ldflags '-s -w -linkmode external -extldflags -static' tool
+}
+
+# find_seccomp: a script that answers as pkg-config does. The library's development files are the system's; where they are not
+# installed, Debian's package is unpacked here, and the system stays as it is.
+find_seccomp() {
+    local root=$cache/$pins/seccomp header library
+    if command -v pkg-config >/dev/null && pkg-config --static --exists libseccomp 2>/dev/null; then
+        printf '#!/bin/sh\nexec pkg-config "$@"\n'
+        return
+    fi
+    if [[ ! -e $root/usr/include/seccomp.h ]]; then
+        if ! command -v apt-get >/dev/null; then
+            echo "build.sh: runc needs the development files of libseccomp and pkg-config" >&2
+            return 1
+        fi
+        rm -rf "$root"
+        mkdir -p "$root"
+        (
+            cd "$root"
+            apt-get download -qq libseccomp-dev || { apt-get update -qq && apt-get download -qq libseccomp-dev; }
+            dpkg-deb -x libseccomp-dev_*.deb .
+        ) >&2
+    fi
+    library=$(dirname "$(find "$root" -name libseccomp.a)")
+    header=$root/usr/include
+    printf '#!/bin/sh\ncase "$*" in *--cflags*) echo "-I%s" ;; *) echo "-L%s -lseccomp" ;; esac\n' "$header" "$library"
+}
+
+for part in "${parts[@]}"; do
+    if [[ $part == own ]]; then
+        (cd "$lab" && build -o "$bin/" -ldflags '-s -w' ./image ./loader ./measure ./pause)
+    elif [[ ! -e $bin/.complete-$part ]]; then
+        cd "$lab/$part"
+        echo "building $part in $bin: some minutes the first time" >&2
+        "build_$part"
+        touch "$bin/.complete-$part"
+    fi
+done
 echo "$bin"

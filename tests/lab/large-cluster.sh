@@ -28,7 +28,7 @@ nodes=${PREJOIN_LAB_NODES:-5000}
 pods=${PREJOIN_LAB_PODS:-150000}
 runs=${PREJOIN_LAB_RUNS:-5}
 
-bin=$("$lab/build.sh")
+bin=$("$lab/build.sh" kubernetes etcd own)
 state=$(dirname "$bin")/large-cluster-$nodes-$pods
 pki=$state/pki
 kubeconfig=$state/kubeconfig

@@ -41,6 +41,7 @@ use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
 pub use self::enter::{Room, become_program, enter};
+pub(crate) use self::firewall::masquerade;
 pub use self::host::serve;
 pub use self::programs::program;
 pub use self::relay::relay;
@@ -377,7 +378,11 @@ impl RunningLab {
         }
     }
 
-    fn door(&self, node: &str) -> anyhow::Result<&String> {
+    /// Path of a node's network namespace, for as long as the lab lasts.
+    ///
+    /// # Errors
+    /// When the lab has no such node.
+    pub fn door(&self, node: &str) -> anyhow::Result<&String> {
         let door = self.doors.nodes.get(node);
         door.with_context(|| format!("the lab has no node {node}"))
     }

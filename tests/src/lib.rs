@@ -6,5 +6,6 @@
 pub mod api_server;
 pub mod fixtures;
 pub mod kubeconfig;
+pub mod kubernetes;
 pub mod lab;
 pub mod large_cluster;

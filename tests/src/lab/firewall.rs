@@ -67,6 +67,38 @@ pub(super) fn open() -> anyhow::Result<()> {
     send(&[(DELETE_TABLE, text(1, TABLE))])
 }
 
+/// Sends what comes in by this link, and goes out by another, with that other's address: pods are their node to everybody else.
+pub(crate) fn masquerade(from: &str) -> anyhow::Result<()> {
+    const TABLE: &str = "masquerade";
+    const CHAIN: &str = "postrouting";
+    // NFT_META_IIFNAME and NFT_META_OIFNAME; names are compared as 16 bytes.
+    const CAME_BY: u32 = 6;
+    const GOES_BY: u32 = 7;
+    let mut name = from.as_bytes().to_vec();
+    name.resize(16, 0);
+    let link = |key| expression("meta", &[number(1, 1), number(2, key)]);
+    let is_not = expression("cmp", &[number(1, 1), number(2, 1), nested(3, &[attribute(1, &name)])]);
+    let rule = [
+        link(CAME_BY),
+        equals(&name),
+        link(GOES_BY),
+        is_not,
+        expression("masq", &[]),
+    ];
+    let hook = nested(
+        4,
+        &[number(1, libc::NF_INET_POST_ROUTING.cast_unsigned()), number(2, 100)],
+    );
+    send(&[
+        (NEW_TABLE, text(1, TABLE)),
+        (
+            NEW_CHAIN,
+            [text(1, TABLE), text(3, CHAIN), hook, text(7, "nat")].concat(),
+        ),
+        (NEW_RULE, [text(1, TABLE), text(2, CHAIN), nested(4, &rule)].concat()),
+    ])
+}
+
 /// Sends all as one batch: all of it counts, or nothing.
 fn send(messages: &[(u16, Vec<u8>)]) -> anyhow::Result<()> {
     let mut bytes = message(BATCH_BEGIN, 0, 0, &[]);

@@ -49,7 +49,7 @@ pub use self::topology::{MTU, Node, Site, Topology};
 pub use self::traffic::{Seen, Traffic};
 pub use self::trial::{Outcome, Trial, What};
 
-use self::fault::{AgentFault, Fault, NodeFault};
+use self::fault::{AgentFault, Fault, NodeFault, Port};
 use self::orders::{Answer, Doors, Order};
 
 /// With this variable set, a lab that cannot be made is a failure and not a reason to skip.
@@ -315,6 +315,14 @@ impl RunningLab {
             Answer::Fault(id) => Ok(FaultId(id)),
             _ => bail!("the lab answered something else"),
         }
+    }
+
+    /// Starts a service on a node that takes connections on a port, or datagrams, and says nothing.
+    ///
+    /// # Errors
+    /// When the lab has no such node, or the port is taken.
+    pub fn serve(&self, node: &str, port: Port) -> anyhow::Result<()> {
+        self.fault(fault::on_node(node, NodeFault::PortTaken(port))).map(|_| ())
     }
 
     /// Undoes a fault.

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
+use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder};
 
 use super::sys;
@@ -199,13 +200,9 @@ pub(super) fn route_by(node: &Namespace, link: &str, gateways: &[IpAddr]) -> any
     node.netlink(async |netlink| {
         let index = index_of(&netlink, link).await?;
         for &gateway in gateways {
-            let route = match gateway {
-                IpAddr::V4(gateway) => default4(index, gateway),
-                IpAddr::V6(gateway) => default6(index, gateway),
-            };
             netlink
                 .route()
-                .add(route)
+                .add(default_route(index, gateway))
                 .execute()
                 .await
                 .with_context(|| format!("cannot route by {gateway}"))?;
@@ -219,13 +216,9 @@ pub(super) fn unroute(node: &Namespace, link: &str, gateways: &[IpAddr]) -> anyh
     node.netlink(async |netlink| {
         let index = index_of(&netlink, link).await?;
         for &gateway in gateways {
-            let route = match gateway {
-                IpAddr::V4(gateway) => default4(index, gateway),
-                IpAddr::V6(gateway) => default6(index, gateway),
-            };
             netlink
                 .route()
-                .del(route)
+                .del(default_route(index, gateway))
                 .execute()
                 .await
                 .context("cannot take a route away")?;
@@ -234,18 +227,17 @@ pub(super) fn unroute(node: &Namespace, link: &str, gateways: &[IpAddr]) -> anyh
     })
 }
 
-fn default4(link: u32, gateway: Ipv4Addr) -> rtnetlink::packet_route::route::RouteMessage {
-    RouteMessageBuilder::<Ipv4Addr>::new()
-        .gateway(gateway)
-        .output_interface(link)
-        .build()
-}
-
-fn default6(link: u32, gateway: Ipv6Addr) -> rtnetlink::packet_route::route::RouteMessage {
-    RouteMessageBuilder::<Ipv6Addr>::new()
-        .gateway(gateway)
-        .output_interface(link)
-        .build()
+fn default_route(link: u32, gateway: IpAddr) -> RouteMessage {
+    match gateway {
+        IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .gateway(gateway)
+            .output_interface(link)
+            .build(),
+        IpAddr::V6(gateway) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .gateway(gateway)
+            .output_interface(link)
+            .build(),
+    }
 }
 
 /// Changes the MTU of a link.

@@ -268,6 +268,8 @@ impl State {
                 ..Change::default()
             };
             self.masquerade.translate(&mut packet, change);
+        } else {
+            self.masquerade.pass(&packet);
         }
         let record = self.record(Some(from), &packet);
         if self.is_own(packet.destination) {
@@ -277,7 +279,6 @@ impl State {
             return;
         }
         self.nat.restore(&mut packet);
-        self.masquerade.restore(&mut packet);
         let Some(&to) = self.addresses.get(&packet.destination) else {
             self.refuse(from, record, &packet, Error::NoRoute);
             return;
@@ -348,6 +349,7 @@ impl State {
         } else {
             self.nat.pass(&packet);
         }
+        self.masquerade.restore(&mut packet);
         let pieces = if size > mtu {
             packet::fragments(&packet, mtu as usize)
         } else {
@@ -363,8 +365,14 @@ impl State {
             }
         }
         for (to, packet) in released {
-            self.deliver(to, &packet.bytes, !inside);
+            self.let_go(to, packet, !inside);
         }
+    }
+
+    /// Gives a node what was held back for it.
+    fn let_go(&mut self, to: usize, mut packet: Packet, from_outside: bool) {
+        self.masquerade.restore(&mut packet);
+        self.deliver(to, &packet.bytes, from_outside);
     }
 
     /// Tells a sender what is wrong with its packet, unless a rule drops that too.
@@ -378,7 +386,7 @@ impl State {
             Error::Rejected(super::fault::Rejection::Reset) => answer::reset(about),
             _ => None,
         };
-        let Some(answer) = reset.or_else(|| answer::error(about, gateways, error)) else {
+        let Some(mut answer) = reset.or_else(|| answer::error(about, gateways, error)) else {
             return;
         };
         let now = Instant::now();
@@ -390,6 +398,7 @@ impl State {
         if dropped {
             self.lose(record);
         } else {
+            self.masquerade.restore(&mut answer);
             self.deliver(sender, &answer.bytes, true);
         }
     }
@@ -430,7 +439,7 @@ impl State {
                     let released: Vec<(usize, Packet)> =
                         self.rules.iter_mut().filter_map(|rule| rule.release(held)).collect();
                     for (to, packet) in released {
-                        self.deliver(to, &packet.bytes, true);
+                        self.let_go(to, packet, true);
                     }
                 }
             }

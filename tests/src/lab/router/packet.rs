@@ -55,12 +55,25 @@ impl Packet {
 
     /// Reads an IP packet; bytes after its end (Ethernet's padding) are left out.
     pub(super) fn of_ip(bytes: &[u8]) -> Option<Self> {
+        Self::read(bytes, true)
+    }
+
+    /// Reads what an ICMP error quotes of a packet: its beginning.
+    pub(super) fn of_quote(bytes: &[u8]) -> Option<Self> {
+        Self::read(bytes, false)
+    }
+
+    fn read(bytes: &[u8], to_its_end: bool) -> Option<Self> {
+        let end = |total: usize| {
+            let there = total.min(bytes.len());
+            (there == total || !to_its_end).then_some(there)
+        };
         match bytes.first()? >> 4 {
             4 => {
                 let view = Ipv4Packet::new(bytes)?;
                 let header = usize::from(view.get_header_length()) * 4;
-                let total = usize::from(view.get_total_length());
-                if header < 20 || total < header || total > bytes.len() {
+                let total = end(usize::from(view.get_total_length()))?;
+                if header < 20 || total < header {
                     return None;
                 }
                 let later_fragment = view.get_fragment_offset() > 0;
@@ -80,10 +93,7 @@ impl Packet {
             }
             6 => {
                 let view = Ipv6Packet::new(bytes)?;
-                let total = 40 + usize::from(view.get_payload_length());
-                if total > bytes.len() {
-                    return None;
-                }
+                let total = end(40 + usize::from(view.get_payload_length()))?;
                 let protocol = view.get_next_header().0;
                 Some(Self {
                     source: view.get_source().into(),

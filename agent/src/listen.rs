@@ -59,7 +59,7 @@ impl Listener {
             how,
             seal: seal.clone(),
             ledger: Mutex::default(),
-            pace: Mutex::new(Pace::new(order.answer_rate)),
+            pace: Mutex::new(Pace::of_answers(order.answer_rate)),
             begun: Instant::now(),
         })
     }

@@ -19,6 +19,7 @@ const SLACK: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone)]
 pub struct Pace {
     rate: u32,
+    even: bool,
     /// When the even pace allows the next packet.
     next: Duration,
     /// What was taken within the last [`WINDOW`].
@@ -27,13 +28,22 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// At most this many packets in any second; at least one.
+    /// At most this many packets in any second, evenly spread; at least one.
     pub fn new(rate: u32) -> Self {
         Self {
             rate: rate.max(1),
+            even: true,
             next: Duration::ZERO,
             recent: VecDeque::new(),
             sum: 0,
+        }
+    }
+
+    /// At most this many packets in any second, however they come: what answers cannot choose when it is asked.
+    pub fn of_answers(rate: u32) -> Self {
+        Self {
+            even: false,
+            ..Self::new(rate)
         }
     }
 
@@ -43,7 +53,11 @@ impl Pace {
             return now;
         }
         self.forget(now);
-        let mut earliest = now.max(self.next.saturating_sub(SLACK));
+        let mut earliest = if self.even {
+            now.max(self.next.saturating_sub(SLACK))
+        } else {
+            now
+        };
         let room = u64::from(self.rate.saturating_sub(packets));
         let mut sum = self.sum;
         for &(taken, count) in &self.recent {
@@ -200,6 +214,13 @@ mod tests {
             sent += 1;
         }
         assert!((1..=2).contains(&sent), "{sent} at once");
+    }
+
+    #[test]
+    fn answers_come_in_bunches_up_to_the_cap() {
+        let mut pace = Pace::of_answers(100);
+        let mut answered = |at: u64| (0..150).filter(|_| pace.try_take(Duration::from_millis(at), 1)).count();
+        assert_eq!((answered(0), answered(900), answered(1_100)), (100, 0, 100));
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,6 +14,8 @@ pub struct End {
     pub zone: String,
     /// The node or place.
     pub node: String,
+    /// In a pod's network on that node, not in the node's own.
+    pub pod: bool,
 }
 
 /// One probe, as the search for causes sees it.
@@ -59,21 +61,24 @@ pub struct Scope {
     pub both_ways: bool,
 }
 
-/// A cluster, a zone or a node.
+/// A cluster, a zone, a node, or the pods of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// The cluster; empty for a place outside all of them.
     pub cluster: String,
     /// The zone, for a zone.
     pub zone: Option<String>,
-    /// The node, for a node.
+    /// The node, for a node or its pods.
     pub node: Option<String>,
+    /// The node's pods and not the node itself.
+    pub pods: bool,
 }
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.node, &self.zone) {
             (Some(node), _) if self.cluster.is_empty() => f.write_str(node),
+            (Some(node), _) if self.pods => write!(f, "pods of {}/{node}", self.cluster),
             (Some(node), _) => write!(f, "{}/{node}", self.cluster),
             (None, Some(zone)) => write!(f, "zone {zone} of {}", self.cluster),
             (None, None) => f.write_str(&self.cluster),
@@ -111,14 +116,18 @@ enum Exactness {
     Anywhere,
     Cluster,
     Zone,
+    /// With its pods, whose packets take its links.
     Node,
+    /// The node without its pods, or they without it.
+    Network,
 }
 
-const EXACTNESS: [Exactness; 4] = [
+const EXACTNESS: [Exactness; 5] = [
     Exactness::Anywhere,
     Exactness::Cluster,
     Exactness::Zone,
     Exactness::Node,
+    Exactness::Network,
 ];
 
 /// A candidate, with names as numbers.
@@ -147,6 +156,7 @@ impl Candidate {
             Exactness::Cluster => 2,
             Exactness::Zone => 3,
             Exactness::Node => 4,
+            Exactness::Network => 5,
         };
         2 * u32::from(self.service.is_some())
             + 2 * u32::from(self.ipv6.is_some())
@@ -253,30 +263,24 @@ fn in_common(candidate: &Candidate, failures: &[&Cell], all: &[Cell]) -> Scope {
         .iter()
         .all(|cell| same(&cell.from, &first.from, Exactness::Cluster));
     if candidate.touching.0 != Exactness::Anywhere && !one_way {
-        let ends = [&first.from, &first.to];
-        let touched_by_all = |exactness| {
-            let touched = |end: &&&End| {
+        let touched = |exactness| {
+            let in_all = |end: &&End| {
                 failures
                     .iter()
                     .all(|cell| same(&cell.from, end, exactness) || same(&cell.to, end, exactness))
             };
-            ends.iter().any(|end| touched(&end))
+            let ends = [&first.from, &first.to].into_iter().filter(in_all);
+            ends.map(|end| place(end, exactness)).collect::<Vec<Place>>()
         };
+        let asked = candidate.touching.0;
         // One node, if it is one: a zone may hold no other.
-        let exactness = if touched_by_all(Exactness::Node) {
-            Exactness::Node
-        } else {
-            candidate.touching.0
+        let (exactness, touched) = match touched(Exactness::Node) {
+            nodes if asked != Exactness::Network && !nodes.is_empty() => (Exactness::Node, nodes),
+            _ => (asked, touched(asked)),
         };
-        let all_touch = |end: &&&End| {
-            failures
-                .iter()
-                .all(|cell| same(&cell.from, end, exactness) || same(&cell.to, end, exactness))
-        };
-        let touched: Vec<Place> = ends.iter().filter(all_touch).map(|end| place(end, exactness)).collect();
         match touched.as_slice() {
             // Both ends are in all of them: it may be either, or the way between.
-            [one, other] if exactness == Exactness::Node => {
+            [one, other] if exactness >= Exactness::Node => {
                 (scope.from, scope.to) = (Some(one.clone()), Some(other.clone()));
                 scope.both_ways = true;
             }
@@ -292,8 +296,11 @@ fn in_common(candidate: &Candidate, failures: &[&Cell], all: &[Cell]) -> Scope {
             all.iter()
                 .any(|cell| same(side(cell), own, than) && !same(side(cell), own, exactness))
         };
-        // One node, if they have one in common and its cluster has others; a zone only if that is what they have in common.
-        let exactness = if shared(Exactness::Node) && holds_fewer(Exactness::Cluster, Exactness::Node) {
+        // One node, if they have one in common and its cluster has others, or its pods, if it was tried itself; a zone only if that is what they
+        // have in common.
+        let exactness = if shared(Exactness::Network) && holds_fewer(Exactness::Node, Exactness::Network) {
+            Exactness::Network
+        } else if shared(Exactness::Node) && holds_fewer(Exactness::Cluster, Exactness::Node) {
             Exactness::Node
         } else if asked == Exactness::Zone {
             Exactness::Zone
@@ -316,6 +323,7 @@ fn same(one: &End, other: &End, exactness: Exactness) -> bool {
         Exactness::Cluster => one.cluster == other.cluster,
         Exactness::Zone => !one.zone.is_empty() && one.cluster == other.cluster && one.zone == other.zone,
         Exactness::Node => one.cluster == other.cluster && one.node == other.node,
+        Exactness::Network => same(one, other, Exactness::Node) && one.pod == other.pod,
     }
 }
 
@@ -323,14 +331,15 @@ fn place(end: &End, exactness: Exactness) -> Place {
     Place {
         cluster: end.cluster.clone(),
         zone: (exactness == Exactness::Zone).then(|| end.zone.clone()),
-        node: (exactness == Exactness::Node).then(|| end.node.clone()),
+        node: (exactness >= Exactness::Node).then(|| end.node.clone()),
+        pods: exactness == Exactness::Network && end.pod,
     }
 }
 
 /// Names as numbers, so that candidates are small.
 #[derive(Debug, Default)]
 struct Names {
-    numbers: HashMap<(Exactness, String, String), u32>,
+    numbers: HashMap<(Exactness, String, String, bool), u32>,
     services: HashMap<String, u32>,
 }
 
@@ -341,12 +350,13 @@ impl Names {
             Exactness::Cluster => String::new(),
             Exactness::Zone if end.zone.is_empty() => return None,
             Exactness::Zone => end.zone.clone(),
-            Exactness::Node => end.node.clone(),
+            Exactness::Node | Exactness::Network => end.node.clone(),
         };
+        let pod = exactness == Exactness::Network && end.pod;
         let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
         let number = self
             .numbers
-            .entry((exactness, end.cluster.clone(), name))
+            .entry((exactness, end.cluster.clone(), name, pod))
             .or_insert(next);
         Some((exactness, *number))
     }
@@ -382,7 +392,7 @@ impl Names {
             .iter()
             .filter_map(|exactness| self.number(*exactness, to))
             .collect();
-        let mut found = Vec::with_capacity(80);
+        let mut found = Vec::with_capacity(132);
         for service in services.iter().copied() {
             for family in [None, Some(ipv6)] {
                 for from in &senders {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::NoVerdict;
+use crate::checks::per_node;
+use crate::checks::per_node::network::is_made;
 use crate::compare::{Groups, nothing_to_compare};
 use crate::facts::provenance::{Reason, Source, Unknown};
 use crate::fleet::Audit;
@@ -153,17 +155,18 @@ fn broken(audit: &Audit<'_>, flow: &Flow, failures: &Failures<'_>, cause: &Cause
         .filter(|(probe, _)| cause.probes.binary_search(&(probe.id as usize)).is_ok())
         .collect();
     let services: BTreeSet<String> = failed.iter().map(|(probe, _)| probe.kind.to_string()).collect();
-    let symptom = cause.symptoms.first().map(ToString::to_string).unwrap_or_default();
+    let strict = strict_links(audit, failures, cause, &failed);
     let found = format!(
-        "{}: {symptom}; {} of {} probes failed",
+        "{}: {}; {} of {} probes failed",
         cause.scope,
+        how(cause, &failed, &strict),
         failed.len(),
         own.len()
     );
     let (clusters, pairs) = concerned(audit, failures, failed.iter().map(|(probe, _)| *probe));
     Outcome::broken()
         .found(found)
-        .remedy(remedy(failures, cause, &services, &failed))
+        .remedy(remedy(failures, cause, &services, &failed, &strict))
         .evidence_all(
             failed
                 .iter()
@@ -173,6 +176,55 @@ fn broken(audit: &Audit<'_>, flow: &Flow, failures: &Failures<'_>, cause: &Cause
         .cause(cause.to_string())
         .about(clusters)
         .pairs(pairs)
+}
+
+/// How they failed, in words.
+fn how(cause: &Cause, failed: &[(&PlannedProbe, &Shown)], strict: &[&str]) -> String {
+    let Some(symptom) = cause.symptoms.first() else {
+        return String::new();
+    };
+    let host = failed.iter().find(|(probe, _)| !probe.to.host.is_empty());
+    match (symptom.evidence, host) {
+        (Proof::Unresolved, Some((probe, _))) => format!("{} does not resolve", probe.to.host),
+        _ if !strict.is_empty() => format!(
+            "{symptom}: rp_filter is strict on {}, by which it does not answer",
+            strict.join(", ")
+        ),
+        _ => symptom.to_string(),
+    }
+}
+
+/// Where one node drops whatever arrives: its links with a strict reverse-path filter by which it would not answer the sender.
+fn strict_links<'a>(
+    audit: &Audit<'a>,
+    failures: &Failures<'_>,
+    cause: &Cause,
+    failed: &[(&PlannedProbe, &Shown)],
+) -> Vec<&'a str> {
+    let dropped_there = cause.symptoms.first().is_some_and(|symptom| symptom.at_receiver);
+    let Some(place) = cause.scope.to.as_ref().or(cause.scope.touching.as_ref()) else {
+        return Vec::new();
+    };
+    let cluster = audit.clusters.iter().find(|cluster| cluster.name() == place.cluster);
+    let nodes = cluster.and_then(|cluster| Some((cluster, cluster.facts.nodes.ok()?)));
+    let Some((cluster, nodes)) = nodes.filter(|_| dropped_there && cause.scope.service.is_none()) else {
+        return Vec::new();
+    };
+    let node = nodes.iter().filter(|node| Some(&node.name) == place.node.as_ref());
+    let Some((_, Ok(on))) = per_node::read(cluster, node).pop() else {
+        return Vec::new();
+    };
+    let senders = failed.iter().filter_map(|(probe, _)| failures.agent(probe.from));
+    let ways_back: BTreeSet<&str> = senders
+        .flat_map(|agent| &agent.addresses)
+        .filter_map(|address| Some(on.kernel.path_to(*address)?.ok()?.link.as_str()))
+        .collect();
+    let links = on.kernel.links.ok().into_iter().flatten();
+    links
+        .filter(|link| link.up && !is_made(link) && !ways_back.is_empty() && !ways_back.contains(link.name.as_str()))
+        .filter(|link| on.reverse_path_filter(&link.name) == Ok(1))
+        .map(|link| link.name.as_str())
+        .collect()
 }
 
 /// The clusters at the ends of these probes, and the pairs they make.
@@ -251,8 +303,17 @@ fn remedy(
     cause: &Cause,
     services: &BTreeSet<String>,
     failed: &[(&PlannedProbe, &Shown)],
+    strict: &[&str],
 ) -> String {
     const NAMED: usize = 4;
+    // Those that met it, where some of this flow did.
+    let first = cause.symptoms.first();
+    let met: Vec<(&PlannedProbe, &Shown)> = failed
+        .iter()
+        .copied()
+        .filter(|(_, shown)| matches!((shown, first), (Shown::Failed(own), Some(first)) if own == first))
+        .collect();
+    let failed = if met.is_empty() { failed } else { met.as_slice() };
     let what = services.iter().cloned().collect::<Vec<_>>().join(", ");
     let list = |mut addresses: Vec<String>| {
         addresses.sort();
@@ -292,6 +353,12 @@ fn remedy(
         );
     }
     match (symptom.evidence, symptom.by) {
+        _ if !strict.is_empty() => format!(
+            "the packets reach the card of {receivers} and no further: let it answer by the link they come in by ({}), or set \
+             net.ipv4.conf.{}.rp_filter=2 there",
+            strict.join(", "),
+            strict.join(".rp_filter=2 and net.ipv4.conf.")
+        ),
         _ if symptom.at_receiver => format!(
             "the packets reach the card of {receivers} and no further: allow {way} in the node's own firewall, and let no strict reverse-path filter \
              (net.ipv4.conf.*.rp_filter=1) drop them"

@@ -136,12 +136,7 @@ fn path<'p>(
                 service(probe)
             ),
         );
-        let cause = failures.cause_between(probe.from, probe.to.agent).or_else(|| {
-            probe
-                .to
-                .agent
-                .and_then(|to| failures.cause_between(to, Some(probe.from)))
-        });
+        let cause = failures.cause_beside(probe);
         return Err((why.into(), cause.map(ToString::to_string)));
     }
     let need = (rule.need)(audit, cluster, is_ipv6(probe), found.link_mtu).map_err(|why| (why, None))?;

@@ -7,14 +7,33 @@ const TCP: &str = "TCP 4240";
 const ICMP: &str = "ICMP echo";
 
 fn end(name: &str) -> End {
-    // e1 and e2 are in zone a of east, e3 in zone b; the same for w.
+    // e1 and e2 are in zone a of east, e3 in zone b; the same for w. A pod of e1 is pod-e1.
+    let (pod, name) = name.strip_prefix("pod-").map_or((false, name), |node| (true, node));
     let cluster = if name.starts_with('e') { "east" } else { "west" };
     let zone = if name.ends_with('3') { "b" } else { "a" };
     End {
         cluster: cluster.to_owned(),
         zone: zone.to_owned(),
         node: name.to_owned(),
+        pod,
     }
+}
+
+/// The mesh, and a pod of the first node of each cluster that connects to the nodes of the other by `service`.
+fn with_pods(service: &str, works: impl Fn(&str, &str, &str) -> bool) -> Vec<Cell> {
+    let mut cells = mesh(|from, to, service, _| works(from, to, service));
+    for (from, to) in [("pod-e1", ["w1", "w2", "w3"]), ("pod-w1", ["e1", "e2", "e3"])] {
+        let both = to.iter().flat_map(|to| [(to, false), (to, true)]);
+        cells.extend(both.map(|(to, ipv6)| Cell {
+            from: end(from),
+            to: end(to),
+            service: service.to_owned(),
+            ipv6,
+            two_way: true,
+            works: Some(works(from, to, service)),
+        }));
+    }
+    cells
 }
 
 /// All nodes of both clusters to all of the other, over all services; `works` decides.
@@ -110,6 +129,26 @@ fn two_nodes_that_only_ever_met_each_other_are_both_suspects() {
         !ends.contains(&"e1") && !ends.contains(&"w1") || ends.contains(&"e1") && ends.contains(&"w1")
     });
     assert_eq!(causes(&cells), ["everything between east/e1 and west/w1"]);
+}
+
+#[test]
+fn a_node_takes_its_pods_with_it() {
+    let cells = with_pods("TCP 32379", |from, to, _| !from.ends_with("w1") && to != "w1");
+    assert_eq!(causes(&cells), ["everything to and from west/w1"]);
+}
+
+#[test]
+fn pods_that_fail_where_their_node_does_not_are_named() {
+    let cells = with_pods(TCP, |from, _, _| from != "pod-w1");
+    assert_eq!(causes(&cells), ["TCP 4240 from pods of west/w1 to east"]);
+    let only_the_node = with_pods(TCP, |from, _, service| !(from == "w1" && service == TCP));
+    assert_eq!(causes(&only_the_node), ["TCP 4240 from west/w1 to east"]);
+}
+
+#[test]
+fn what_pods_alone_send_fails_for_the_cluster_and_not_for_the_one_pod() {
+    let cells = with_pods("TCP 32379", |from, _, _| from != "pod-e1");
+    assert_eq!(causes(&cells), ["TCP 32379 from east to west"]);
 }
 
 #[test]

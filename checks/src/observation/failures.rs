@@ -1,10 +1,12 @@
 //! [`Failures`]: what every probe of an audit showed, and the fewest causes of what failed.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::shown::{Shown, Symptom, shown};
 use super::{Observations, ProbeResult};
 use crate::explain::{Cell, End, Explanation, Scope, explain};
+use crate::facts::kernel::NetworkView;
 use crate::facts::provenance::{Reason, Unknown};
 use crate::plan::{AgentId, PlannedProbe, ProbeKind};
 
@@ -23,7 +25,7 @@ pub struct Failures<'o> {
 pub struct Cause {
     /// What the failures have in common.
     pub scope: Scope,
-    /// How they failed, most frequent first.
+    /// How they failed, what tells something before silence, and then the most frequent first.
     pub symptoms: Vec<Symptom>,
     /// The probes that failed for it, as positions in the plan, in their order.
     pub probes: Vec<usize>,
@@ -118,13 +120,18 @@ impl<'o> Failures<'o> {
         &self.causes
     }
 
-    /// The cause of a failed probe between the same two agents, if there is one: why something else between them did not work either.
-    pub fn cause_between(&self, from: u32, to: Option<u32>) -> Option<&Cause> {
-        let probes = &self.observations.plan.probes;
-        self.cause_of
-            .iter()
-            .find(|(probe, _)| probes[**probe].from == from && probes[**probe].to.agent == to)
-            .map(|(_, cause)| &self.causes[*cause])
+    /// The cause of a failed probe between the same two agents over the same family, if there is one: why this one did not get through either.
+    pub fn cause_beside(&self, probe: &PlannedProbe) -> Option<&Cause> {
+        let ends = |probe: &PlannedProbe| (Some(probe.from), probe.to.agent);
+        let ipv6 = |probe: &PlannedProbe| probe.to.address.is_some_and(|address| address.is_ipv6());
+        let (from, to) = ends(probe);
+        let failed = |ways: (Option<u32>, Option<u32>)| {
+            let probes = &self.observations.plan.probes;
+            let mut causes = self.cause_of.iter();
+            causes.find(|(other, _)| ends(&probes[**other]) == ways && ipv6(&probes[**other]) == ipv6(probe))
+        };
+        let (_, cause) = failed((from, to)).or_else(|| failed((to, from)))?;
+        Some(&self.causes[*cause])
     }
 
     /// The result of a probe.
@@ -167,7 +174,7 @@ fn symptoms(shown: &[Shown], probes: &[usize]) -> Vec<Symptom> {
         }
     }
     let mut symptoms: Vec<(&Symptom, usize)> = counts.into_iter().collect();
-    symptoms.sort_by(|(a, of_a), (b, of_b)| of_b.cmp(of_a).then_with(|| a.cmp(b)));
+    symptoms.sort_by_key(|(symptom, count)| (symptom.tells_nothing(), Reverse(*count), *symptom));
     symptoms.into_iter().map(|(symptom, _)| symptom.clone()).collect()
 }
 
@@ -194,6 +201,7 @@ pub fn between(observations: &Observations, probe: &PlannedProbe, service: Strin
         cluster: agent.cluster.clone(),
         zone: agent.zone.clone(),
         node: agent.node.clone(),
+        pod: agent.network == NetworkView::Pod,
     };
     let agents = &observations.plan.agents;
     let to = probe.to.agent.and_then(|agent| agents.get(agent as usize));
@@ -203,6 +211,7 @@ pub fn between(observations: &Observations, probe: &PlannedProbe, service: Strin
                 cluster: String::new(),
                 zone: String::new(),
                 node: String::new(),
+                pod: false,
             },
             end,
         ),
@@ -211,6 +220,7 @@ pub fn between(observations: &Observations, probe: &PlannedProbe, service: Strin
                 cluster: probe.to.cluster.clone(),
                 zone: String::new(),
                 node: probe.to.name.clone(),
+                pod: false,
             },
             end,
         ),

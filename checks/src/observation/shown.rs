@@ -29,6 +29,11 @@ pub struct Symptom {
 }
 
 impl Symptom {
+    /// Whether nobody said anything and nothing was seen.
+    pub fn tells_nothing(&self) -> bool {
+        self.evidence == Evidence::Silent && !self.at_receiver
+    }
+
     fn of(evidence: Evidence) -> Shown {
         Shown::Failed(Self {
             evidence,

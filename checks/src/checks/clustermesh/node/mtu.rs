@@ -482,7 +482,8 @@ fn host_route_mtu(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
                 }
             }
             let Some(narrowest) = narrowest else {
-                return Err(Unknown::not_found("no route to the other clusters' nodes was read").into());
+                // That nothing gets there at all is what its flows say.
+                return Err(NoVerdict::does_not_apply("no route leads to the other clusters' nodes"));
             };
             // A link too small for the base on this very node is another check's finding.
             let links = on.kernel.links.get()?.iter();

@@ -114,7 +114,7 @@ pub struct Sent {
     pub answered: u32,
     /// Answers that came twice.
     pub duplicates: u32,
-    /// Answers that came after a later one's.
+    /// Answers that came after that to a later one from the same source port.
     pub reordered: u32,
     /// The most in a row that went unanswered, and whether the run began with the first.
     pub longest_loss: u32,
@@ -124,6 +124,8 @@ pub struct Sent {
     pub silent_ports: Vec<u16>,
     /// See [`Sent::silent_ports`].
     pub answered_ports: Vec<u16>,
+    /// Those of the answered ports on which not everything was answered.
+    pub lossy_ports: Vec<u16>,
     /// Round trips of what was answered.
     pub round_trip: Option<RoundTrip>,
     /// Who the answering listener says the sender is: its address as the peer saw it. Differs from the own one behind NAT.

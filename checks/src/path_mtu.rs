@@ -124,8 +124,10 @@ impl Search {
     const WIDTH: u16 = 90;
     /// The most candidates that are taken.
     const CANDIDATES: usize = 64;
-    /// How often the same set is sent while nothing arrives at all.
+    /// Rounds while nothing arrives at all.
     const SILENT_ROUNDS: u32 = 3;
+    /// Copies of the smallest size in a further round of silence, each to leave from a source port of its own.
+    const SILENT_COPIES: usize = 5;
     /// The most hints that are followed: hops that say something else each time are not believed for ever.
     const HINTS: u32 = 4;
     /// The most copies of the deciding size.
@@ -186,6 +188,12 @@ impl Search {
             sizes,
             patience: self.patience(),
         }
+    }
+
+    /// Whether nothing has arrived yet, after a first round: each datagram of this round is to leave from a source port of its own, as the first
+    /// one's may end at the dead member of a bundle.
+    pub fn is_silent(&self) -> bool {
+        matches!(self.stage, Stage::Silent(_)) && self.confirmed == 0
     }
 
     fn patience(&self) -> Patience {
@@ -295,18 +303,19 @@ impl Search {
 
     fn choose(&mut self, silence_decided: bool) -> Vec<u16> {
         if self.stage == Stage::Candidates && self.rounds == 0 {
-            return self
-                .candidates
-                .iter()
-                .copied()
-                .filter(|&size| size <= self.ceiling)
-                .collect();
+            return self.candidates_left();
         }
         if self.confirmed >= self.ceiling {
             return Vec::new();
         }
         if self.confirmed == 0 {
             return self.choose_in_silence();
+        }
+        if matches!(self.stage, Stage::Silent(_)) {
+            // What was silent was the port, or a burst of loss: what it lost says nothing of this one.
+            self.stage = Stage::Candidates;
+            self.tried.clear();
+            return self.candidates_left();
         }
         if let Some(hint) = self.hint {
             self.stage = Stage::Hint(hint);
@@ -346,7 +355,7 @@ impl Search {
         [every.as_slice(), &every].concat()
     }
 
-    /// Nothing at all has arrived: the same again, a few times, then it is silent.
+    /// Nothing at all has arrived: the smallest size from several ports, twice, then it is silent.
     fn choose_in_silence(&mut self) -> Vec<u16> {
         let silent = match self.stage {
             Stage::Silent(rounds) => rounds + 1,
@@ -356,15 +365,12 @@ impl Search {
         if silent >= Self::SILENT_ROUNDS {
             return Vec::new();
         }
-        let few = [
-            self.ceiling,
-            self.candidates
-                .get(self.candidates.len() / 2)
-                .copied()
-                .unwrap_or(self.ceiling),
-            Self::SMALLEST,
-        ];
-        few.into_iter().filter(|&size| size <= self.ceiling).collect()
+        vec![Self::SMALLEST; Self::SILENT_COPIES]
+    }
+
+    fn candidates_left(&self) -> Vec<u16> {
+        let possible = self.candidates.iter().copied();
+        possible.filter(|&size| size <= self.ceiling).collect()
     }
 
     /// Whether the size after the largest that arrived is proven to fail.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use futures::future::select_all;
 use prejoin_checks::facts::provenance::{Reason, Unknown};
 use prejoin_checks::observation::{ErrorKind, Listening, Sent};
 use prejoin_checks::path_mtu::{Patience, Search, TooBig};
@@ -16,6 +17,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
+use super::outcome::Met;
 use super::tally::{Arrival, Tally};
 use super::{ProbeContext, local_failure};
 use crate::datagram::{self, clock_micros};
@@ -37,16 +39,22 @@ pub(super) struct Order<'a> {
     pub(super) listening: Option<Listening>,
 }
 
+/// A socket, and the port it sends from.
+struct Source {
+    socket: UdpSocket,
+    port: u16,
+}
+
 struct Driver<'a> {
     context: &'a ProbeContext,
     order: &'a Order<'a>,
-    socket: UdpSocket,
+    /// The first is the one whose path is measured; others are there only while nothing arrives.
+    sources: Vec<Source>,
     search: Search,
     tally: Tally,
     /// The size that each datagram had, by its sequence number.
     sizes: HashMap<u32, u16>,
     longest_round_trip: Option<Duration>,
-    port: u16,
 }
 
 /// Searches the path MTU towards our listener.
@@ -57,27 +65,32 @@ pub(super) async fn probe(context: &ProbeContext, order: Order<'_>) -> Result<Se
             "no listener of ours is bound there, so that nothing confirms what arrives",
         ));
     }
-    let socket = open(order.target).map_err(|error| local_failure("a UDP socket", &error))?;
-    let port = socket.local_addr().map_or(0, |address| address.port());
     let mut driver = Driver {
         // The link's own MTU is the kernel's to enforce: it refuses what is larger, and says so.
         search: Search::new(order.floor, order.ceiling, order.candidates, order.ceiling),
         context,
         order: &order,
-        socket,
+        sources: Vec::new(),
         tally: Tally::default(),
         sizes: HashMap::new(),
         longest_round_trip: None,
-        port,
     };
-    driver.run().await;
+    if let Err(error) = driver.run().await {
+        let no_route = [io::ErrorKind::NetworkUnreachable, io::ErrorKind::HostUnreachable];
+        if !no_route.contains(&error.kind()) {
+            return Err(local_failure("a UDP socket", &error));
+        }
+        // The own kernel is part of the path.
+        driver.tally.send(context.elapsed(), 0);
+        driver.tally.errors.add(Met::of_call(order.target.is_ipv6(), &error));
+    }
     let mut sent = driver.tally.finish();
     sent.path_mtu = Some(driver.search.finish());
     sent.from = super::source_address(order.target);
     Ok(sent)
 }
 
-fn open(target: SocketAddr) -> io::Result<UdpSocket> {
+fn open(target: SocketAddr) -> io::Result<Source> {
     let ipv6 = target.is_ipv6();
     let socket = Socket::new(
         if ipv6 { Domain::IPV6 } else { Domain::IPV4 },
@@ -88,21 +101,27 @@ fn open(target: SocketAddr) -> io::Result<UdpSocket> {
     sys::never_fragment(socket.as_fd(), ipv6)?;
     sys::enlarge_receive_buffer(socket.as_fd(), RECEIVE_BUFFER_BYTES)?;
     socket.connect(&target.into())?;
-    UdpSocket::from_std(socket.into())
+    let socket = UdpSocket::from_std(socket.into())?;
+    let port = socket.local_addr()?.port();
+    Ok(Source { socket, port })
 }
 
 impl Driver<'_> {
-    async fn run(&mut self) {
+    async fn run(&mut self) -> io::Result<()> {
+        self.sources.push(open(self.order.target)?);
         loop {
             let round = self.search.next_round();
             if round.sizes.is_empty() {
-                return;
+                return Ok(());
             }
             for size in round.sizes {
                 self.context
                     .pacers
                     .take(self.order.target.ip(), cost::EXCHANGE_PACKETS)
                     .await;
+                if self.search.is_silent() {
+                    self.sources.insert(0, open(self.order.target)?);
+                }
                 self.send(size).await;
                 self.take_in();
             }
@@ -115,12 +134,29 @@ impl Driver<'_> {
                         (longest * ROUND_TRIPS + SCHEDULING).min(self.context.timeout())
                     }
                 };
-                let readiness = self.socket.ready(Interest::READABLE | Interest::ERROR);
-                if !matches!(tokio::time::timeout_at(sent + patience, readiness).await, Ok(Ok(_))) {
+                if !matches!(
+                    tokio::time::timeout_at(sent + patience, self.readiness()).await,
+                    Ok(Ok(()))
+                ) {
                     break;
                 }
                 self.take_in();
             }
+            self.settle();
+        }
+    }
+
+    async fn readiness(&self) -> io::Result<()> {
+        let any = Interest::READABLE | Interest::ERROR;
+        let sockets = self.sources.iter().map(|source| Box::pin(source.socket.ready(any)));
+        select_all(sockets).await.0.map(|_| ())
+    }
+
+    /// Once something has arrived, stays with the port it left from.
+    fn settle(&mut self) {
+        let answered = self.tally.answered_ports();
+        if let Some(place) = self.sources.iter().position(|source| answered.contains(&source.port)) {
+            self.sources = vec![self.sources.swap_remove(place)];
         }
     }
 
@@ -130,7 +166,7 @@ impl Driver<'_> {
     }
 
     async fn send(&mut self, size: u16) {
-        let sequence = self.tally.send(self.context.elapsed(), self.port);
+        let sequence = self.tally.send(self.context.elapsed(), self.sources[0].port);
         self.sizes.insert(sequence, size);
         let message = Message {
             kind: Kind::Mtu,
@@ -145,7 +181,7 @@ impl Driver<'_> {
             .write_padded(&message, usize::from(size - self.headers()));
         // An error that an earlier datagram met is given by the next call, which then sends nothing.
         for _ in 0..4 {
-            match self.socket.send(&bytes).await {
+            match self.sources[0].socket.send(&bytes).await {
                 Ok(_) => return self.context.count(1),
                 // The queue says whose it was, and how large the own link's packets may be.
                 Err(_) => self.take_in(),
@@ -154,55 +190,56 @@ impl Driver<'_> {
     }
 
     fn take_in(&mut self) {
-        while let Ok(queued) = self
-            .socket
-            .try_io(Interest::ERROR, || datagram::read_error(&self.socket))
-        {
-            let size = self
-                .context
-                .seal
-                .quoted(&queued.quoted)
-                .and_then(|(_, sequence)| self.sizes.get(&sequence).copied());
-            match (queued.met.kind, queued.met.by) {
-                (ErrorKind::TooBig, _) if queued.local => {
-                    self.search
-                        .too_big_for_link(size.unwrap_or(self.order.ceiling), queued.mtu);
-                }
-                (ErrorKind::TooBig, Some(by)) => {
-                    self.tally.errors.add(queued.met);
-                    self.search.too_big(size, TooBig { by, mtu: queued.mtu });
-                }
-                _ => self.tally.errors.add(queued.met),
-            }
-        }
-        let mut buffer = [0; nonce::LENGTH + 1];
-        while let Ok(received) = self
-            .socket
-            .try_io(Interest::READABLE, || datagram::receive(&self.socket, &mut buffer))
-        {
-            let message = self.context.seal.read(&buffer[..received.length]);
-            let Some(reply) = message
-                .ok()
-                .filter(|reply| reply.kind == Kind::MtuReply && reply.probe == self.order.id)
-            else {
-                self.tally.foreign(self.order.target);
-                continue;
-            };
-            let now = self.context.elapsed();
-            let arrival = Arrival {
-                at: now,
-                clock_micros: received.arrived_micros,
-                sent_micros: reply.sent_micros,
-                ttl: received.ttl,
-            };
-            if self
-                .tally
-                .answer(reply.sequence, self.port, arrival, reply.answer.as_ref())
-                && let Some(&size) = self.sizes.get(&reply.sequence)
+        for source in &self.sources {
+            while let Ok(queued) = source
+                .socket
+                .try_io(Interest::ERROR, || datagram::read_error(&source.socket))
             {
-                self.search.confirm(size);
-                let round_trip = Duration::from_micros(clock_micros().saturating_sub(reply.sent_micros));
-                self.longest_round_trip = self.longest_round_trip.max(Some(round_trip));
+                let size = self
+                    .context
+                    .seal
+                    .quoted(&queued.quoted)
+                    .and_then(|(_, sequence)| self.sizes.get(&sequence).copied());
+                match (queued.met.kind, queued.met.by) {
+                    (ErrorKind::TooBig, _) if queued.local => {
+                        self.search
+                            .too_big_for_link(size.unwrap_or(self.order.ceiling), queued.mtu);
+                    }
+                    (ErrorKind::TooBig, Some(by)) => {
+                        self.tally.errors.add(queued.met);
+                        self.search.too_big(size, TooBig { by, mtu: queued.mtu });
+                    }
+                    _ => self.tally.errors.add(queued.met),
+                }
+            }
+            let mut buffer = [0; nonce::LENGTH + 1];
+            while let Ok(received) = source
+                .socket
+                .try_io(Interest::READABLE, || datagram::receive(&source.socket, &mut buffer))
+            {
+                let message = self.context.seal.read(&buffer[..received.length]);
+                let Some(reply) = message
+                    .ok()
+                    .filter(|reply| reply.kind == Kind::MtuReply && reply.probe == self.order.id)
+                else {
+                    self.tally.foreign(self.order.target);
+                    continue;
+                };
+                let arrival = Arrival {
+                    at: self.context.elapsed(),
+                    clock_micros: received.arrived_micros,
+                    sent_micros: reply.sent_micros,
+                    ttl: received.ttl,
+                };
+                if self
+                    .tally
+                    .answer(reply.sequence, source.port, arrival, reply.answer.as_ref())
+                    && let Some(&size) = self.sizes.get(&reply.sequence)
+                {
+                    self.search.confirm(size);
+                    let round_trip = Duration::from_micros(clock_micros().saturating_sub(reply.sent_micros));
+                    self.longest_round_trip = self.longest_round_trip.max(Some(round_trip));
+                }
             }
         }
     }

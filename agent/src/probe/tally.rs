@@ -1,5 +1,6 @@
 //! What became of each datagram or echo of one probe, and what follows from all of them.
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub(super) struct Tally {
     answered: u32,
     duplicates: u32,
     reordered: u32,
-    latest: Option<u32>,
+    /// The latest answered of each port: only what left from one port is one flow, whose order counts.
+    latest: HashMap<u16, u32>,
     seen_as: Vec<SocketAddr>,
     best: Option<(u64, ClockOffset)>,
     ttl: Option<u8>,
@@ -85,10 +87,11 @@ impl Tally {
         let round_trip_micros = micros(arrival.at.saturating_sub(one.at));
         one.round_trip_micros = Some(round_trip_micros);
         self.answered += 1;
-        if self.latest.is_some_and(|latest| latest > sequence) {
+        let latest = self.latest.entry(port).or_insert(sequence);
+        if *latest > sequence {
             self.reordered += 1;
         }
-        self.latest = self.latest.max(Some(sequence));
+        *latest = sequence.max(*latest);
         self.ttl = arrival.ttl.or(self.ttl);
         if let Some(said) = said {
             if !self.seen_as.contains(&said.seen) && self.seen_as.len() < SEEN_KEPT {
@@ -149,6 +152,14 @@ impl Tally {
         answered
     }
 
+    /// Ports to which some were answered and some were not, in order.
+    fn lossy_ports(&self) -> Vec<u16> {
+        let silent = |one: &&One| one.port != 0 && one.round_trip_micros.is_none();
+        let lost: BTreeSet<u16> = self.sent.iter().filter(silent).map(|one| one.port).collect();
+        let answered = self.answered_ports();
+        lost.into_iter().filter(|port| answered.contains(port)).collect()
+    }
+
     /// The sender's account of it.
     pub(super) fn finish(&self) -> Sent {
         let (mut longest, mut run) = (0, 0);
@@ -165,6 +176,7 @@ impl Tally {
             first_lost: self.answered > 0 && self.sent.first().is_some_and(|first| first.round_trip_micros.is_none()),
             silent_ports: self.silent_ports(),
             answered_ports: self.answered_ports(),
+            lossy_ports: self.lossy_ports(),
             round_trip: RoundTrip::of(self.sent.iter().filter_map(|one| one.round_trip_micros).collect()),
             seen_as: self.seen_as.clone(),
             clock: self.best.map(|(_, offset)| offset),
@@ -237,12 +249,25 @@ mod tests {
         );
         assert_eq!((sent.longest_loss, sent.first_lost), (2, true));
         assert_eq!((sent.silent_ports, sent.answered_ports), (vec![1_001], vec![1_000]));
+        assert_eq!(sent.lossy_ports, [1_000]);
         let round_trip = sent.round_trip.unwrap();
         assert_eq!(
             (round_trip.samples, round_trip.min_micros, round_trip.max_micros),
             (2, 300, 400)
         );
         assert_eq!(sent.received_ttl, Some(62));
+    }
+
+    #[test]
+    fn flows_of_different_ports_may_overtake_each_other() {
+        let mut tally = Tally::default();
+        for port in [1, 1, 2, 2] {
+            tally.send(at(0), port);
+        }
+        for (sequence, port) in [(2, 2), (0, 1), (1, 1), (3, 2)] {
+            assert!(tally.answer(sequence, port, arrival(300), None));
+        }
+        assert_eq!(tally.finish().reordered, 0);
     }
 
     #[test]

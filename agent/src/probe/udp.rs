@@ -233,12 +233,12 @@ async fn ask(sources: &Sources, id: u32, exchange: &Exchange) -> io::Result<()> 
     let context = &sources.context;
     let ipv6 = exchange.target.is_ipv6();
     let first = sources.set(ipv6, 0).await?;
-    for number in 0..cost::udp_datagrams(context.pace.samples) {
+    for (source, count) in bunches(cost::udp_datagrams(context.pace.samples) as usize, first.len()) {
         if lock(&exchange.tally).missing() >= IN_FLIGHT {
             let deadline = Instant::now() + context.timeout();
             wait(exchange, deadline, |tally| tally.missing() < IN_FLIGHT).await;
         }
-        send(context, id, exchange, &first[number as usize % first.len()]).await?;
+        send(context, id, exchange, &first[source], count).await?;
     }
     for attempt in 1..cost::TRIES as usize {
         wait(exchange, Instant::now() + context.stagger(), |tally| {
@@ -255,13 +255,15 @@ async fn ask(sources: &Sources, id: u32, exchange: &Exchange) -> io::Result<()> 
         if answered == 0 {
             // Not a single answer: other source ports.
             for source in sources.set(ipv6, attempt).await?.iter() {
-                send(context, id, exchange, source).await?;
+                send(context, id, exchange, source, 1).await?;
             }
         } else {
-            // Some ports are silent and others are not: is it loss, or is it the ports?
-            for source in first.iter().filter(|source| silent.contains(&source.port)) {
-                for _ in 0..2 {
-                    send(context, id, exchange, source).await?;
+            // Some ports are silent and others are not: is it loss, or is it the ports? Loss spares none that are asked by turns.
+            let (silent, answered): (Vec<&Source>, Vec<&Source>) =
+                first.iter().partition(|source| silent.contains(&source.port));
+            for turn in 0..first.len() {
+                for port in [silent.get(turn), answered.get(turn)].into_iter().flatten() {
+                    send(context, id, exchange, port, 1).await?;
                 }
             }
         }
@@ -283,7 +285,7 @@ async fn tell(sources: &Sources, id: u32, exchange: &Exchange) -> io::Result<()>
     for attempt in 0..cost::TRIES as usize {
         let set = sources.set(exchange.target.is_ipv6(), attempt).await?;
         for number in 0..share.min(left) {
-            send(context, id, exchange, &set[number as usize % set.len()]).await?;
+            send(context, id, exchange, &set[number as usize % set.len()], 1).await?;
         }
         left = left.saturating_sub(share);
         if left > 0 {
@@ -295,34 +297,50 @@ async fn tell(sources: &Sources, id: u32, exchange: &Exchange) -> io::Result<()>
     Ok(())
 }
 
-async fn send(context: &ProbeContext, id: u32, exchange: &Exchange, source: &Source) -> io::Result<()> {
-    context.pacers.take(exchange.target.ip(), cost::EXCHANGE_PACKETS).await;
-    let sequence = lock(&exchange.tally).send(context.elapsed(), source.port);
-    let message = Message {
-        kind: Kind::Request,
-        probe: id,
-        sequence,
-        sent_micros: clock_micros(),
-        answer: None,
-    };
-    let bytes = context.seal.write(&message);
-    // An error that an earlier datagram met, of whichever probe, is given by the next call, which then sends nothing; the queue tells
-    // whose it was. What is given again and again is this call's own.
-    let mut failure = None;
-    for _ in 0..4 {
-        match source.socket.send_to(&bytes, exchange.target).await {
-            Ok(_) => {
-                context.count(1);
-                return Ok(());
+/// Which source sends next, and how many back to back: as many pairs as there are more datagrams than sources, for only what leaves close
+/// together shows whether the way keeps its order.
+fn bunches(datagrams: usize, sources: usize) -> impl Iterator<Item = (usize, u32)> {
+    let rounds = (0..datagrams).step_by((2 * sources).max(1));
+    rounds.flat_map(move |sent| {
+        let round = (datagrams - sent).min(2 * sources);
+        let pairs = round.saturating_sub(sources);
+        (0..round.min(sources)).map(move |source| (source, if source < pairs { 2 } else { 1 }))
+    })
+}
+
+/// Sends so many datagrams, back to back.
+async fn send(context: &ProbeContext, id: u32, exchange: &Exchange, source: &Source, count: u32) -> io::Result<()> {
+    let packets = cost::EXCHANGE_PACKETS * count;
+    context.pacers.take(exchange.target.ip(), packets).await;
+    for _ in 0..count {
+        let sequence = lock(&exchange.tally).send(context.elapsed(), source.port);
+        let message = Message {
+            kind: Kind::Request,
+            probe: id,
+            sequence,
+            sent_micros: clock_micros(),
+            answer: None,
+        };
+        let bytes = context.seal.write(&message);
+        // An error that an earlier datagram met, of whichever probe, is given by the next call, which then sends nothing; the queue tells
+        // whose it was. What is given again and again is this call's own.
+        let mut failure = None;
+        for _ in 0..4 {
+            match source.socket.send_to(&bytes, exchange.target).await {
+                Ok(_) => {
+                    context.count(1);
+                    failure = None;
+                    break;
+                }
+                Err(error) => failure = Some(error),
             }
-            Err(error) => failure = Some(error),
         }
-    }
-    // It counts as tried: the own kernel is part of the path.
-    if let Some(error) = failure {
-        lock(&exchange.tally)
-            .errors
-            .add(Met::of_call(exchange.target.is_ipv6(), &error));
+        // It counts as tried: the own kernel is part of the path.
+        if let Some(error) = failure {
+            lock(&exchange.tally)
+                .errors
+                .add(Met::of_call(exchange.target.is_ipv6(), &error));
+        }
     }
     Ok(())
 }
@@ -334,6 +352,23 @@ async fn wait(exchange: &Exchange, deadline: Instant, enough: impl Fn(&Tally) ->
             .is_err()
         {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bunches;
+
+    #[test]
+    fn datagrams_are_spread_over_all_sources_with_pairs_where_there_are_more() {
+        let of = |datagrams, sources| bunches(datagrams, sources).collect::<Vec<_>>();
+        assert_eq!(of(4, 4), [(0, 1), (1, 1), (2, 1), (3, 1)]);
+        assert_eq!(of(6, 4), [(0, 2), (1, 2), (2, 1), (3, 1)]);
+        assert_eq!(of(9, 4), [(0, 2), (1, 2), (2, 2), (3, 2), (0, 1)]);
+        for datagrams in 1..100 {
+            let sent: u32 = bunches(datagrams, 8).map(|(_, count)| count).sum();
+            assert_eq!(sent as usize, datagrams);
         }
     }
 }

@@ -233,6 +233,23 @@ fn silence_is_no_black_hole() {
 }
 
 #[test]
+fn where_another_source_port_gets_through_its_path_is_measured_from_the_beginning() {
+    let mut search = jumbo();
+    let first = search.next_round();
+    assert!(!search.is_silent());
+    let again = search.next_round();
+    assert!(search.is_silent() && again.sizes.iter().all(|size| *size == Search::SMALLEST));
+    search.confirm(Search::SMALLEST);
+    assert_eq!(search.next_round().sizes, first.sizes);
+    search.confirm(9_000);
+    assert!(search.next_round().sizes.is_empty());
+    assert_eq!(
+        (search.finish().largest_confirmed, search.finish().black_hole),
+        (9_000, false)
+    );
+}
+
+#[test]
 fn the_own_link_is_told_from_the_path() {
     let mut search = Search::new(1_280, 9_000, &CANDIDATES, 9_000);
     let sizes = search.next_round().sizes;

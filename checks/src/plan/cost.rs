@@ -139,9 +139,9 @@ pub fn udp_source_ports(samples: u32) -> u32 {
     udp_datagrams(samples).min(UDP_SOURCE_PORTS)
 }
 
-/// Datagrams that a UDP probe sends at most: each further try asks each silent port twice.
+/// Datagrams that a UDP probe sends at most: each further try asks each port once.
 pub fn udp_datagrams_at_most(samples: u32) -> u32 {
-    udp_datagrams(samples) + (TRIES - 1) * 2 * udp_source_ports(samples)
+    udp_datagrams(samples) + (TRIES - 1) * udp_source_ports(samples)
 }
 
 fn connection(packets: u32, payload: u64, header: u64) -> Cost {

@@ -54,10 +54,10 @@ fn lost(sent: &Sent) -> u32 {
     sent.sent.saturating_sub(sent.answered)
 }
 
-/// Whole source ports went unanswered, however often they were asked again: whoever spreads flows by port loses some of them altogether.
-/// (What is lost by chance comes through from the same port the next time.)
+/// Some source ports got every answer and others none, although both were asked again by turns: whoever spreads flows by port loses some of them
+/// altogether. What is lost by chance, or for being too much, is lost on ports that get other answers.
 fn depends_on_port(sent: &Sent) -> bool {
-    !sent.silent_ports.is_empty() && !sent.answered_ports.is_empty()
+    !sent.silent_ports.is_empty() && !sent.answered_ports.is_empty() && sent.lossy_ports.is_empty()
 }
 
 /// Nothing but the first packet was lost.
@@ -196,7 +196,8 @@ declare_check! {
     /// and trying again from the same port never helps.
     ///
     /// ## How it is determined
-    /// Datagrams are sent from several source ports. Some ports get every answer and others none, on most of the paths that lose anything.
+    /// Datagrams are sent from several source ports, and where some stay silent all of them are asked again by turns. Some ports get every answer and
+    /// others none, on most of the paths that lose anything; loss that spares no port is packet loss (NET302).
     ///
     /// ## How to fix
     /// Find the member of the link bundle or of the equal-cost routes that takes traffic and does not deliver it.
@@ -267,7 +268,7 @@ declare_check! {
     /// Duplicates and reordering make TCP slow down as if packets were lost, and point to a loop, a mirror or a bundle that spreads packets of one flow.
     ///
     /// ## How it is determined
-    /// Answers that came twice, or after the answer to a later datagram.
+    /// Answers that came twice, or after the answer to a later datagram of the same source port. Some datagrams leave in pairs for that.
     ///
     /// ## How to fix
     /// Look for a loop, a mirrored port or per-packet balancing on the way.

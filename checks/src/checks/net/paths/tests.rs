@@ -118,6 +118,22 @@ fn a_dead_member_of_a_bundle_shows_by_source_port() {
 }
 
 #[test]
+fn loss_that_spares_no_port_is_loss_although_some_ports_got_no_answer() {
+    let report = report(|_, _, what, result| {
+        if what == "UDP 8472" {
+            let sent = sent(result);
+            sent.silent_ports = vec![40_003, 40_004];
+            (sent.answered_ports, sent.lossy_ports) = (vec![40_001, 40_002], vec![40_002]);
+            (sent.answered, sent.longest_loss) = (4, 4);
+        }
+    });
+    assert_eq!(
+        complaints(&report),
+        ["NET302 fail: 48 of 80 lost (60 %) UDP 8472 between all clusters"]
+    );
+}
+
+#[test]
 fn duplicates_and_reordering_are_counted() {
     let report = report(|_, _, what, result| {
         if what == "UDP 8472" {
@@ -179,7 +195,7 @@ fn source_addresses_rewritten_on_the_way_are_seen_by_the_peer() {
     };
     assert_eq!(
         complaints(&nat([192, 0, 2, 1], 40_001)),
-        ["NET308 fail: the source address is rewritten from east to west"]
+        ["NET308 fail: the source address is rewritten to 192.0.2.1 from east to west"]
     );
     assert_eq!(
         complaints(&nat([0; 4], 61_000)),

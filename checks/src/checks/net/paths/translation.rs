@@ -1,9 +1,9 @@
 //! Whether the peer sees the address and port that the sender sent from.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use super::measured::{Measured, grouped, measured};
+use super::measured::{Group, Measured, grouped, measured};
 use crate::check::declare_check;
 use crate::checks::flow_verdict::probed;
 use crate::facts::kernel::NetworkView;
@@ -115,9 +115,10 @@ fn source_translation(audit: &Audit<'_>) -> Vec<Outcome> {
             let address = group.members.iter().any(|one| rewritten(audit, one) == Rewritten::Address);
             let what = if address { "source address" } else { "source port" };
             let place = group.place();
+            let to = if address { translated_to(audit, &group) } else { String::new() };
             let outcome = Outcome::broken_as(severity(audit, address))
                 .expected("packets arrive with the address and port they were sent from")
-                .found(format!("the {what} is rewritten {place}"))
+                .found(format!("the {what} is rewritten{to} {place}"))
                 .cause(format!("{what} rewritten {place}"))
                 .remedy("route between the node networks without source NAT, or exempt the other clusters' node ranges from it");
             group.outcome(audit, failures, outcome, |one| {
@@ -127,6 +128,23 @@ fn source_translation(audit: &Audit<'_>) -> Vec<Outcome> {
             })
         })
         .collect()
+}
+
+/// The addresses that stand in the place of the senders': ` to 203.0.113.99`.
+fn translated_to(audit: &Audit<'_>, group: &Group<'_>) -> String {
+    const SHOWN: usize = 3;
+    let foreign = group.members.iter().flat_map(|one| {
+        let own = one.sent.from.map(|own| own.to_canonical());
+        let seen = seen(audit, one).into_iter().map(|seen| seen.ip().to_canonical());
+        seen.filter(move |seen| Some(*seen) != own).collect::<Vec<_>>()
+    });
+    let foreign: BTreeSet<IpAddr> = foreign.collect();
+    let shown: Vec<String> = foreign.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = match foreign.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(" to {}{more}", shown.join(", "))
 }
 
 /// What it means: nothing here cares for ports but firewalls that match them.

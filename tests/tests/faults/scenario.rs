@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use prejoin_checks::facts::ClusterFacts;
 use prejoin_checks::report::{Report, Verdict};
-use prejoin_tests::lab::fault::Fault;
+use prejoin_tests::lab::fault::{Fault, Port};
 use prejoin_tests::lab::{Lab, RunningLab, Site, Topology, program};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -63,11 +63,13 @@ impl Scenario {
         Self::submariner_of(lab, "https://172.31.1.11:6443")
     }
 
-    /// The same, the broker called by a name that all nodes know.
+    /// The same, the broker called by a name that all nodes know: who it is only they find out, so that it is a service that answers there.
     pub(crate) fn named_broker() -> Option<Self> {
         let broker = [172, 31, 1, 11].into();
         let lab = Lab::new().ipv4_only().site("east", 2).site("west", 2);
-        Self::submariner_of(lab.name("broker.example", broker), "https://broker.example:6443")
+        let scenario = Self::submariner_of(lab.name("broker.example", broker), "https://broker.example:6443")?;
+        scenario.lab.serve("east-n1", Port::Tcp(6443)).unwrap();
+        Some(scenario)
     }
 
     fn submariner_of(lab: Lab, broker: &str) -> Option<Self> {
@@ -159,7 +161,8 @@ impl Scenario {
             })
             .collect();
         nodes.push(json!({
-            "name": site.pod(),
+            // As in a cluster: an agent in a pod goes by the name of the pod's node.
+            "name": site.nodes[0].name,
             "local": self.lab.agent(&site.pod()).unwrap(),
             "addresses": [site.pod_address()],
             "network": "pod",
@@ -168,20 +171,20 @@ impl Scenario {
     }
 }
 
-/// Every finding that counts, as `CM501 fail: UDP 8472 from east to west: ...`. What is unknown for a cause that fails elsewhere is shown with it, and
-/// is no complaint of its own.
+/// Every finding that counts, as `CM501 fail: UDP 8472 from east to west: ...`. What is unknown for a cause that breaks something else is shown with
+/// it, and is no complaint of its own.
 pub(crate) fn complaints(report: &Report) -> Vec<String> {
-    let fails_for = |cause: &str| {
+    let breaks_for = |cause: &str| {
         report
             .findings
             .iter()
-            .any(|finding| finding.verdict == Verdict::Fail && finding.cause == cause)
+            .any(|finding| matches!(finding.verdict, Verdict::Fail | Verdict::Warn) && finding.cause == cause)
     };
     let findings = report
         .findings
         .iter()
         .filter(|finding| finding.counts())
-        .filter(|finding| finding.verdict != Verdict::Unknown || !fails_for(&finding.cause));
+        .filter(|finding| finding.verdict != Verdict::Unknown || !breaks_for(&finding.cause));
     findings
         .map(|finding| {
             let what = if finding.found.is_empty() {

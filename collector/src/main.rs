@@ -8,6 +8,9 @@ use prejoin_collector::cli::Cli;
 use prejoin_collector::error::exit_code;
 use prejoin_collector::output;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A check that breaks is `unknown` in the report; one line is enough to report the defect with.
     panic::set_hook(Box::new(|defect| {

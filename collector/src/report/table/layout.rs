@@ -1,8 +1,10 @@
 //! Laying out text in columns: nothing is cut off, what does not fit is wrapped inside its column.
 
-use std::fmt::Write as _;
-
 use anstyle::{AnsiColor, Style};
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::style::Style as Borders;
+use tabled::settings::{Alignment, Padding, Width};
 use unicode_width::UnicodeWidthChar;
 
 /// How a piece of text is meant; the colours only strengthen what the words say.
@@ -214,52 +216,44 @@ impl Page {
     /// A grid.
     pub(super) fn grid(&mut self, grid: &Grid) {
         let widths = grid.widths(self.width);
+        let shown: Vec<usize> = (0..widths.len()).filter(|column| widths[*column] > 0).collect();
+        let mut rows = Builder::with_capacity(grid.rows.len(), shown.len());
         for row in &grid.rows {
-            let cells: Vec<Vec<String>> = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| wrap(&cell.text, *width))
-                .collect();
-            let lines = cells.iter().map(Vec::len).max().unwrap_or(0);
-            for line in 0..lines {
-                self.row_line(grid, row, &widths, |column| {
-                    cells[column].get(line).map_or("", String::as_str)
-                });
-            }
+            rows.push_record(shown.iter().map(|&column| match row.get(column) {
+                Some(cell) => self.painted(cell, widths[column]),
+                None => String::new(),
+            }));
         }
-    }
-
-    fn row_line<'a>(&mut self, grid: &Grid, row: &[Cell], widths: &[usize], text: impl Fn(usize) -> &'a str) {
-        // Space is written only once something follows it, so that no line ends in space.
-        let mut space = grid.indent;
-        for (column, cell) in row.iter().enumerate().filter(|(column, _)| widths[*column] > 0) {
-            let text = text(column);
-            let rest = widths[column].saturating_sub(text_width(text));
-            let (before, after) = if grid.right.contains(&column) {
-                (rest, 0)
+        let mut table = rows.build();
+        table.with(Borders::empty()).with(Padding::new(0, GAP, 0, 0));
+        table.modify(Columns::first(), Padding::new(grid.indent, GAP, 0, 0));
+        for (at, column) in shown.iter().enumerate() {
+            if grid.right.contains(column) {
+                table.modify(Columns::one(at), Alignment::right());
             } else {
-                (0, rest)
-            };
-            space += before;
-            if !text.is_empty() {
-                self.text.extend(std::iter::repeat_n(' ', space));
-                space = 0;
-                self.paint(text, cell.tone);
+                table.modify(Columns::one(at), Width::increase(widths[*column]));
             }
-            space += after + GAP;
         }
-        self.text.push('\n');
+        // A page ends no line in space.
+        for line in table.to_string().lines() {
+            self.text.push_str(line.trim_end_matches(' '));
+            self.text.push('\n');
+        }
     }
 
-    fn paint(&mut self, text: &str, tone: Tone) {
-        let text = text.replace(NO_BREAK, " ");
-        let style = tone.style();
-        if self.color && style != Style::new() {
-            // Writing to a String cannot fail.
-            let _ = write!(self.text, "{style}{text}{style:#}");
-        } else {
-            self.text.push_str(&text);
-        }
+    /// A cell's text, wrapped; colour surrounds the text of each line and no space.
+    fn painted(&self, cell: &Cell, width: usize) -> String {
+        let style = cell.tone.style();
+        let plain = !self.color || style == Style::new();
+        let lines = wrap(&cell.text, width).into_iter().map(|line| {
+            let line = line.replace(NO_BREAK, " ");
+            if plain || line.is_empty() {
+                line
+            } else {
+                format!("{style}{line}{style:#}")
+            }
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -155,7 +155,7 @@ fn settle(object: &mut Value, wanted: &Wanted) {
         if let Some(known) = object.pointer_mut("/metadata/namespace") {
             *known = namespace.clone();
         }
-        for subject in object["subjects"].as_array_mut().into_iter().flatten() {
+        for subject in subjects(object) {
             subject["namespace"] = namespace.clone();
         }
         if kind(object) == "Role" {
@@ -196,7 +196,7 @@ fn of_run(object: &mut Value, run: &Run) {
             *name = renamed(name);
         }
     }
-    for subject in object["subjects"].as_array_mut().into_iter().flatten() {
+    for subject in subjects(object) {
         subject["name"] = renamed(&subject["name"]);
     }
     for labels in [
@@ -223,6 +223,12 @@ fn of_run(object: &mut Value, run: &Run) {
         // A token is of use to remove the namespace, and to nothing else.
         pod["automountServiceAccountToken"] = json!(run.own_namespace);
     }
+}
+
+/// The subjects of a binding; other objects have none, and must not get the member by being asked for it.
+fn subjects(object: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let subjects = object.get_mut("subjects").and_then(Value::as_array_mut);
+    subjects.into_iter().flatten()
 }
 
 #[cfg(test)]

@@ -186,3 +186,13 @@ fn what_may_remove_a_namespace_may_remove_that_of_its_run_alone() {
         json!([{ "apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["prejoin-run-4f2a91c0"], "verbs": ["get", "delete"] }])
     );
 }
+
+/// Servers refuse members that a kind does not have, even null ones.
+#[test]
+fn no_object_gets_a_member_that_its_file_does_not_have() {
+    let wanted = Wanted::default();
+    for object in [installed(&wanted), for_run(&wanted, &run(true))].iter().flatten() {
+        let is_binding = kind(object).ends_with("Binding");
+        assert_eq!(object.get("subjects").is_some(), is_binding, "{object}");
+    }
+}

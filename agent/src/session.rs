@@ -138,12 +138,16 @@ fn last_words(ended: &Result<Ended, SessionError>) -> Option<Answer> {
     Some(Answer::Failed { kind, detail })
 }
 
+/// Room for lines that is kept from one write to the next.
+const LINES_KEPT_BYTES: usize = 64 << 10;
+
 /// Writes answers as they come, all that wait at once and flushed; gives the stream back when there will be no more.
 async fn write_all<O: AsyncWrite + Unpin>(mut waiting: mpsc::Receiver<Reply>, mut output: O) -> io::Result<O> {
-    let mut replies = Vec::new();
+    let (mut replies, mut lines) = (Vec::new(), Vec::new());
     while waiting.recv_many(&mut replies, ANSWERS_WAITING).await > 0 {
-        // Every write to a standard stream is handed to a thread, which costs more than most probes.
-        let mut lines = Vec::new();
+        // Every write to a standard stream is handed to a thread, which costs more than most probes. The room is kept, unless facts filled it.
+        lines.clear();
+        lines.shrink_to(LINES_KEPT_BYTES);
         for reply in replies.drain(..) {
             line::append(&reply, &mut lines)?;
         }

@@ -14,7 +14,7 @@ use nix::libc;
 use prejoin_checks::facts::provenance::Unknown;
 use prejoin_checks::observation::{ErrorKind, Sent, TlsPeek};
 use prejoin_checks::plan::cost;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -31,6 +31,9 @@ const OWN_CONNECTION_PACKETS: u64 = 3;
 const OWN_NONCE_PACKETS: u64 = 2;
 /// The same of a TLS handshake, about.
 const OWN_TLS_PACKETS: u64 = 6;
+
+/// The kernel repeats a connection request after one second, and again this long after the first. Tries that end before need not be told not to.
+const SECOND_REPETITION: Duration = Duration::from_secs(3);
 
 /// What to ask of whom.
 pub(super) struct Order<'a> {
@@ -139,14 +142,30 @@ where
     }
 }
 
+/// A connection that ends with a reset, unless it is over already.
+struct Connection {
+    stream: TcpStream,
+    over: bool,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if !self.over {
+            // One that cannot be reset is closed all the same.
+            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
 async fn one_try<R>(context: &ProbeContext, account: &Account<'_>, _room: R) -> io::Result<End> {
     let target = account.order.target;
     let ipv6 = target.is_ipv6();
     let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
     let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     datagram::tell_errors(&socket, ipv6)?;
-    sys::limit_connection_requests(socket.as_fd(), 1)?;
-    socket.set_linger(Some(Duration::ZERO))?;
+    if 2 * context.timeout() >= SECOND_REPETITION {
+        sys::limit_connection_requests(socket.as_fd(), 1)?;
+    }
     let begun = context.elapsed();
     let asked = socket.connect(&target.into());
     context.count(OWN_CONNECTION_PACKETS);
@@ -164,9 +183,13 @@ async fn one_try<R>(context: &ProbeContext, account: &Account<'_>, _room: R) -> 
         account.seen().tally.errors.add(Met::of_call(ipv6, &error));
         return Ok(End::Final);
     }
-    let mut stream = TcpStream::from_std(socket.into())?;
-    if let Err(met) = connected(&stream, ipv6).await {
+    let mut connection = Connection {
+        stream: TcpStream::from_std(socket.into())?,
+        over: false,
+    };
+    if let Err(met) = connected(&connection.stream, ipv6).await {
         let Some(met) = met else { return Ok(End::Open) };
+        connection.over = met.kind == ErrorKind::Refused;
         account.seen().tally.errors.add(met);
         return Ok(if matches!(met.kind, ErrorKind::Refused | ErrorKind::Prohibited) {
             End::Final
@@ -186,12 +209,12 @@ async fn one_try<R>(context: &ProbeContext, account: &Account<'_>, _room: R) -> 
         if account.order.tls {
             context.count(OWN_TLS_PACKETS);
             // Boxed: most tries never come here, and none should be as large as a handshake.
-            let peek = Box::pin(tls::peek(&mut stream, account.order.host, target.ip())).await;
+            let peek = Box::pin(tls::peek(&mut connection.stream, account.order.host, target.ip())).await;
             account.seen().tls = Some(peek);
         }
         return Ok(End::Final);
     }
-    exchange(context, account, &mut stream, sequence, port).await;
+    exchange(context, account, &mut connection.stream, sequence, port).await;
     Ok(End::Final)
 }
 

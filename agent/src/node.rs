@@ -158,3 +158,31 @@ fn with<T>(
 fn fact<T>(object: &str, field: &str, value: Result<T, Unknown>) -> Fact<T> {
     value.map(|value| Known::new(value, Source::read(object, field))).into()
 }
+
+/// For fuzzing: whatever the kernel answers over netlink, reading it does not panic.
+///
+/// # Panics
+/// If it does.
+pub fn fuzz_netlink(bytes: &[u8]) {
+    let mut each = |message: &[u8]| {
+        for read in [links::fuzz, routes::fuzz, rules::fuzz, xfrm::fuzz, packet_filter::fuzz] {
+            read(message);
+        }
+    };
+    each(bytes);
+    netlink::fuzz(bytes, &mut each);
+}
+
+/// For fuzzing: whatever stands in the kernel's files, reading it does not panic.
+///
+/// # Panics
+/// If it does.
+pub fn fuzz_proc(bytes: &[u8]) {
+    kernel_config::fuzz(bytes);
+    let text = String::from_utf8_lossy(bytes);
+    counters::fuzz(&text);
+    for line in text.lines() {
+        sockets::fuzz(line);
+        features::fuzz(line);
+    }
+}

@@ -394,5 +394,13 @@ async fn connect(access: Access, timeout: Duration, purpose: Use) -> Result<(kub
     Ok((client, options))
 }
 
+/// For fuzzing: whatever stands in a kubeconfig, choosing a context of it does not panic.
+///
+/// # Panics
+/// If it does.
+pub fn fuzz_kubeconfig(text: &str) {
+    kubeconfig::fuzz(text);
+}
+
 #[cfg(test)]
 mod tests;

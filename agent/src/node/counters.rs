@@ -102,6 +102,11 @@ fn conntrack(text: &str) -> Option<Counters> {
     Some(counters)
 }
 
+/// For fuzzing: whatever the kernel says, reading it does not panic.
+pub(super) fn fuzz(text: &str) {
+    let _ = (pairs_of_lines(text), ipv6(text), xfrm(text), conntrack(text));
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

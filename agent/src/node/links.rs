@@ -274,6 +274,14 @@ impl<'a> LinkTable<'a> {
     }
 }
 
+/// For fuzzing: whatever the kernel says, reading it does not panic.
+pub(super) fn fuzz(message: &[u8]) {
+    let _ = (link(message), link_address(message));
+    for kind in ["vxlan", "geneve", "gre", "ipip", "xfrm", "vti"] {
+        let _ = tunnel(kind, message);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

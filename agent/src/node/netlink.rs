@@ -310,6 +310,14 @@ pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
+/// For fuzzing: whatever the kernel says, reading it does not panic.
+pub(super) fn fuzz(bytes: &[u8], each: &mut dyn FnMut(&[u8])) {
+    let _ = messages(bytes, 1, true, &mut false, each);
+    for (_, value) in attributes(bytes, 0) {
+        let _ = (address(value), text(value), big_endian(value), number(value, 0));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -288,5 +288,16 @@ fn protocol_name(protocol: u8) -> String {
     name.to_owned()
 }
 
+/// For fuzzing: whatever the kernel says, reading it does not panic.
+pub(super) fn fuzz(message: &[u8]) {
+    let links = LinkTable::default();
+    let _ = (
+        table(message),
+        route(message, &links),
+        next_hops(message),
+        chosen(message, &links, ""),
+    );
+}
+
 #[cfg(test)]
 mod tests;

@@ -80,6 +80,11 @@ fn selector_address(family: u16, bytes: &[u8]) -> Option<std::net::IpAddr> {
     }
 }
 
+/// For fuzzing: whatever the kernel says, reading it does not panic.
+pub(super) fn fuzz(message: &[u8]) {
+    let _ = policy(message);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

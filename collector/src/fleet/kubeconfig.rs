@@ -198,3 +198,17 @@ pub(super) async fn client_config(
 fn unreachable(error: &dyn std::error::Error) -> Unknown {
     Unknown::new(Reason::Unreachable, format!("kubeconfig: {error}"))
 }
+
+/// For fuzzing: whatever stands in a kubeconfig, choosing a context of it does not panic.
+pub(super) fn fuzz(text: &str) {
+    let read = Kubeconfig::from_yaml(text).map_err(|error| unreadable(Path::new("fuzz"), &error));
+    if let Ok(kubeconfig) = read
+        && let Ok(context) = context(&kubeconfig, None)
+    {
+        let one = only(&kubeconfig, &context);
+        assert!(
+            one.contexts.iter().all(|named| named.name == context),
+            "the context asked for and no other"
+        );
+    }
+}

@@ -1,0 +1,6 @@
+//! What stands in `/proc` and beside it: none of it makes an agent panic.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| prejoin_agent::node::fuzz_proc(bytes));

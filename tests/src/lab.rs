@@ -13,6 +13,7 @@
 //! the test, however that ends. Nothing needs to be installed: links and routes are made over netlink, and the router is a program that
 //! counts every packet ([`RunningLab::traffic`]). See `docs/lab.md`.
 
+mod by_hand;
 mod enter;
 pub mod fault;
 mod firewall;
@@ -40,6 +41,7 @@ use std::sync::Mutex;
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
+pub use self::by_hand::{WRITTEN_DOWN, become_agent, example, up};
 pub use self::enter::{Room, become_program, enter};
 pub(crate) use self::firewall::masquerade;
 pub use self::host::serve;
@@ -129,6 +131,11 @@ impl Lab {
             node.mtu = bytes;
         }
         self
+    }
+
+    /// What it will consist of.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
     }
 
     /// Makes it. Where that is not possible at all (no root and no user namespaces), says so loudly and gives none,
@@ -287,6 +294,11 @@ impl RunningLab {
     /// What the lab consists of.
     pub fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    /// The names of all nodes and pods.
+    pub fn places(&self) -> impl Iterator<Item = &str> {
+        self.doors.nodes.keys().map(String::as_str)
     }
 
     /// Makes a fault.

@@ -7,13 +7,25 @@ use anyhow::{Context as _, bail};
 use prejoin_tests::lab;
 
 const USAGE: &str = "\
+prejoin-lab up                           the lab of examples/lab.yaml, until Ctrl-C
+prejoin-lab agent NODE                   a session of the agent on a node of that lab
 prejoin-lab serve                        a lab that is told what to do on standard input
 prejoin-lab enter --net PATH [--user PATH] [--host-name NAME] [--instead WHAT:PLACE]... -- PROGRAM...
 prejoin-lab relay FAULT -- AGENT...      an agent that goes wrong";
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        // In one line, whatever the environment says of backtraces: what starts an agent shows it as the reason.
+        eprintln!("prejoin-lab: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
+        Some("up") => lab::up().map(|()| ExitCode::SUCCESS),
+        Some("agent") => Err(lab::become_agent(&arguments.next().context("on which node?")?)),
         Some("serve") => lab::serve().map(|()| ExitCode::SUCCESS),
         Some("enter") => {
             let (room, program) = room(arguments)?;

@@ -25,7 +25,8 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     Ok(folder()?.join(name))
 }
 
-fn folder() -> anyhow::Result<PathBuf> {
+/// Where Cargo puts this package's binaries, and the others'.
+pub(super) fn folder() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let folder = own.parent().context("a program is in a folder")?;
     let above = folder.parent().filter(|_| folder.ends_with("deps"));

@@ -7,11 +7,13 @@
 //! What is applied carries our label and our field manager; what has not both is never changed and never deleted.
 
 pub mod command;
+pub mod ephemeral;
 mod find;
 mod follow;
 pub mod install;
 pub mod manifest;
 mod objects;
+pub mod permissions;
 pub mod remove;
 pub mod rollout;
 pub mod status;
@@ -19,7 +21,7 @@ mod trouble;
 
 use std::time::Duration;
 
-pub use find::of_cluster;
+pub use find::{Where, absent, imagined, of_cluster};
 pub use manifest::{LABEL, NAMESPACE};
 pub use trouble::Trouble;
 

@@ -14,9 +14,10 @@ use prejoin_checks::policy::Probe;
 use prejoin_checks::profile::{Profile, signs};
 use tokio::runtime::Runtime;
 
+use crate::agents::ephemeral::{self, Guests};
 use crate::cli::{self, Color};
 use crate::error::{Error, exit_code};
-use crate::fleet;
+use crate::fleet::{self, Live};
 use crate::load::{Asked, BUNDLE_SCHEMA, Bundle};
 use crate::output;
 use crate::report::{self, RenderOptions};
@@ -38,17 +39,40 @@ pub fn audit(args: &cli::Audit, color: Color) -> Result<u8, Error> {
         let gathered = fleet::gather(clusters, &settings.declared, settings.reading, &cancel).await?;
         let (mut facts, live) = (gathered.facts, gathered.live);
         settle(&mut settings, &facts);
+        let mut guests = Vec::new();
         let probed = if probes {
-            probing::probe(&mut facts, &live, &settings, args.sending.dry_run, &cancel).await
+            guests = start_guests(&facts, &live, &settings, args.sending.dry_run, &cancel).await;
+            probing::probe(&mut facts, &live, &guests, &settings, args.sending.dry_run, &cancel).await
         } else {
             Probed::Nothing
         };
-        Ok::<_, Error>((facts, probed))
+        Ok::<_, Error>((facts, probed, guests))
     };
-    let done = runtime.block_on(work);
-    // A credential plugin that hangs must not hold up the report.
+    let (facts, probed, guests) = match runtime.block_on(work) {
+        Ok(done) => done,
+        Err(error) => {
+            runtime.shutdown_background();
+            return Err(error);
+        }
+    };
+    // The verdict need not wait until the agents are gone.
+    let removing = runtime.spawn(ephemeral::remove_all(guests));
+    let concluded = conclude(args, settings, facts, probed, color);
+    let removed = runtime.block_on(removing);
+    // A credential plugin that hangs must not hold up the end.
     runtime.shutdown_background();
-    let (facts, probed) = done?;
+    removed.map_err(|error| Error::Internal(format!("removing agents: {error}")))?;
+    concluded
+}
+
+/// Saves, judges and reports what an audit found.
+fn conclude(
+    args: &cli::Audit,
+    mut settings: Settings,
+    facts: Vec<ClusterFacts>,
+    probed: Probed,
+    color: Color,
+) -> Result<u8, Error> {
     let observations = match probed {
         Probed::Seen(observations) => Some(observations),
         Probed::Nothing if !args.sending.dry_run => None,
@@ -85,6 +109,30 @@ pub fn audit(args: &cli::Audit, color: Color) -> Result<u8, Error> {
         &args.judging,
         color,
     )
+}
+
+/// Agents for this audit alone, where they were asked for, in the clusters that could be read.
+async fn start_guests(
+    facts: &[ClusterFacts],
+    live: &[Live],
+    settings: &Settings,
+    dry_run: bool,
+    cancel: &Cancel,
+) -> Vec<Guests> {
+    let Some(wanted) = settings
+        .probing
+        .ephemeral
+        .as_ref()
+        .filter(|_| !dry_run && !cancel.is_cancelled())
+    else {
+        return Vec::new();
+    };
+    let is_read = |live: &&Live| {
+        let mut of_it = facts.iter().filter(|facts| facts.name == live.name);
+        of_it.any(|facts| facts.unreachable().is_none())
+    };
+    let read: Vec<Live> = live.iter().filter(is_read).cloned().collect();
+    ephemeral::start(&read, wanted, cancel).await
 }
 
 /// Judges facts files, or an audit's bundle, and reports.

@@ -13,7 +13,7 @@ use prejoin_checks::profile::Profile;
 
 use crate::config::{FailOn, ProbeTimeout, Timeout};
 use crate::report::Format;
-pub use agents::{AgentsCommand, DryRun, Image, Install, Placed, Remove, Status};
+pub use agents::{AgentsCommand, AuditAgents, DryRun, Image, Install, Placed, Rbac, Remove, Status, UseAgents};
 
 /// Audits Kubernetes clusters before they are joined with Cilium ClusterMesh or Submariner.
 #[derive(Debug, Parser)]
@@ -48,7 +48,7 @@ const EXIT_CODES: &str = "Exit codes:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Read clusters, judge them and report
-    Audit(Audit),
+    Audit(Box<Audit>),
     /// Write a cluster's facts file; nothing else is needed to check it elsewhere, later, offline
     Facts(Facts),
     /// Judge facts files, or what an audit saved; asks no cluster
@@ -91,6 +91,9 @@ pub struct Audit {
     /// What is sent.
     #[command(flatten)]
     pub sending: Sending,
+    /// Who sends it.
+    #[command(flatten)]
+    pub agents: AuditAgents,
     /// How it is judged.
     #[command(flatten)]
     pub judging: Judging,

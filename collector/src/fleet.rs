@@ -134,6 +134,13 @@ pub fn contexts(contexts: &[String], kubeconfig: Option<&Path>) -> Result<Vec<Li
     Ok(prepare(clusters)?.into_iter().filter_map(live).collect())
 }
 
+/// The names of all contexts.
+pub fn context_names(kubeconfig: Option<&Path>) -> Result<Vec<String>, FleetError> {
+    let found = kubeconfig::find(kubeconfig)?;
+    let contexts = found.into_iter().flat_map(|kubeconfig| kubeconfig.contexts);
+    Ok(contexts.map(|context| context.name).collect())
+}
+
 /// Reads all clusters. Needs a Tokio runtime. Those that are not read when it is cancelled say so.
 pub async fn gather(
     clusters: Vec<Cluster>,

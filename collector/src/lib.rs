@@ -16,6 +16,7 @@ pub mod error;
 pub mod fleet;
 pub mod load;
 pub mod output;
+pub mod plugin;
 pub mod report;
 pub mod run;
 pub mod session;
@@ -50,6 +51,16 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
             Ok(exit_code::PASS)
         }
     }
+}
+
+/// Answers what kubectl asks to complete a command line of the plugin.
+pub fn complete(words: &[String]) -> Result<(), Error> {
+    let mut command = Cli::command();
+    command.build();
+    let answer = plugin::complete(&command, words, |kubeconfig| {
+        fleet::context_names(kubeconfig.as_deref()).unwrap_or_default()
+    });
+    output::stdout(|out| out.write_all(answer.as_bytes()))
 }
 
 /// The JSON Schema of a document, made from the types that read and write it.

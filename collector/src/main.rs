@@ -1,12 +1,14 @@
 //! The `prejoin` command.
 
 use std::panic;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use prejoin_collector::cli::Cli;
 use prejoin_collector::error::exit_code;
 use prejoin_collector::output;
+use prejoin_collector::plugin::Invoked;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,7 +26,17 @@ fn main() -> ExitCode {
     }));
     // Fails only where one is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = Cli::parse();
+    let mut words = std::env::args_os();
+    let invoked = Invoked::by(Path::new(&words.next().unwrap_or_default()));
+    if invoked == Invoked::ToComplete {
+        let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+        return match prejoin_collector::complete(&words) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => ExitCode::from(error.exit_code()),
+        };
+    }
+    let command = Cli::command().bin_name(invoked.command_name());
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let code = match panic::catch_unwind(|| prejoin_collector::run(&cli)) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {

@@ -18,7 +18,9 @@ use prejoin_checks::plan::Pace;
 use prejoin_checks::policy::Policy;
 use prejoin_checks::profile::Profile;
 
-use crate::cli;
+use crate::agents::Where;
+use crate::agents::ephemeral::Ephemeral;
+use crate::cli::{self, UseAgents};
 use crate::config::{ClusterAgents, ClusterEntry, Config, FailOn, Planned, Ranges, Site, Timeout};
 use crate::error::Error;
 use crate::fleet;
@@ -60,6 +62,41 @@ pub struct Probing {
     pub members: Vec<Member>,
     /// What is said of the agents of clusters with an API, by name.
     pub agents: BTreeMap<String, ClusterAgents>,
+    /// What flags say of them all: whether installed ones are used.
+    pub use_installed: Option<bool>,
+    /// The namespace of installed ones, where flags name it.
+    pub namespace: Option<String>,
+    /// Agents for this audit alone.
+    pub ephemeral: Option<Ephemeral>,
+}
+
+impl Probing {
+    /// What flags say of agents in clusters.
+    fn of_clusters(&mut self, args: &cli::AuditAgents) {
+        self.namespace.clone_from(&args.namespace);
+        self.use_installed = args.agents.map(|which| which == UseAgents::Installed);
+        let usual = Ephemeral::default();
+        self.ephemeral = (args.agents == Some(UseAgents::Ephemeral)).then(|| Ephemeral {
+            wanted: args.image.wanted(
+                args.namespace.as_deref().unwrap_or_default(),
+                args.agents_mode.unwrap_or(usual.wanted.mode),
+            ),
+            named: args.namespace.is_some(),
+            deadline: args.agents_deadline.map_or(usual.deadline, |deadline| deadline.0),
+            timeout: args.agents_timeout.map_or(usual.timeout, |timeout| timeout.0),
+        });
+    }
+
+    /// Where the installed agents of a cluster are looked for; nowhere if they are not to be used.
+    pub fn installed(&self, cluster: &str) -> Option<Where> {
+        let nothing_said = ClusterAgents::default();
+        let said = self.agents.get(cluster).unwrap_or(&nothing_said);
+        let place = Where::installed(said, self.use_installed)?;
+        Some(Where {
+            namespace: self.namespace.clone().unwrap_or(place.namespace),
+            ..place
+        })
+    }
 }
 
 /// One cluster and where its facts come from.
@@ -121,6 +158,7 @@ impl Settings {
         let asked = None;
         let mut settings = Self::new(&file, clusters, &args.judging, file.reading(&args.reading), now, asked)?;
         settings.probing = file.probing(&args.sending, &settings.clusters);
+        settings.probing.of_clusters(&args.agents);
         Ok(settings)
     }
 
@@ -390,6 +428,7 @@ impl File {
             agents: entries
                 .map(|entry| (entry.name.clone(), entry.agents.clone()))
                 .collect(),
+            ..Probing::default()
         }
     }
 

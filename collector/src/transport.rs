@@ -28,6 +28,8 @@ pub enum Route {
     Ssh(Ssh),
     /// A process in a pod, by the cluster's own exec.
     Exec(Exec),
+    /// None: there is to be an agent, and it does not run, for this reason.
+    Absent(String),
 }
 
 /// Why an agent could not be reached, in one harmless line.
@@ -42,6 +44,7 @@ impl Route {
             Self::Local(local) => local.connect(),
             Self::Ssh(ssh) => ssh.connect(timeout),
             Self::Exec(exec) => exec.connect(timeout).await,
+            Self::Absent(why) => Err(Unreached(why.clone())),
         }
     }
 
@@ -57,6 +60,7 @@ impl fmt::Display for Route {
             Self::Local(_) => f.write_str("local process"),
             Self::Ssh(ssh) => write!(f, "ssh {}", ssh.destination),
             Self::Exec(exec) => write!(f, "exec {}/{}", exec.namespace, exec.pod),
+            Self::Absent(_) => f.write_str("none"),
         }
     }
 }

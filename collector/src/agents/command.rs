@@ -1,9 +1,11 @@
 //! `prejoin agents`: the same for every cluster that was named, all at once; one that fails leaves the others alone.
 
+use clap::ValueEnum as _;
 use futures::future::join_all;
 
 use super::install::{self, Applied, How, Waited, Watched};
-use super::manifest::{self, Wanted};
+use super::manifest;
+use super::permissions::{self, Access};
 use super::remove::{self, Removed};
 use super::rollout::Rollout;
 use super::status::Status;
@@ -22,21 +24,12 @@ pub fn run(command: &AgentsCommand) -> Result<u8, Error> {
         AgentsCommand::Install(args) => install(args),
         AgentsCommand::Status(args) => status(args),
         AgentsCommand::Remove(args) => remove(args),
-    }
-}
-
-fn wanted(placed: &cli::Placed, image: &cli::Image, mode: manifest::Mode) -> Wanted {
-    Wanted {
-        namespace: placed.namespace.clone(),
-        image: image.image.clone(),
-        pull_secret: image.image_pull_secret.clone(),
-        node_selector: image.node_selector.iter().cloned().collect(),
-        mode,
+        AgentsCommand::Rbac(args) => rbac(args),
     }
 }
 
 fn print(args: &cli::Install) -> Result<u8, Error> {
-    let objects = manifest::installed(&wanted(&args.placed, &args.image, args.mode));
+    let objects = manifest::installed(&args.image.wanted(&args.placed.namespace, args.mode));
     let yaml = serde_saphyr::to_string_multiple(&objects);
     let yaml = yaml.map_err(|error| Error::Internal(format!("cannot write YAML: {error}")))?;
     output::stdout(|out| out.write_all(yaml.as_bytes()))?;
@@ -44,7 +37,7 @@ fn print(args: &cli::Install) -> Result<u8, Error> {
 }
 
 fn install(args: &cli::Install) -> Result<u8, Error> {
-    let wanted = wanted(&args.placed, &args.image, args.mode);
+    let wanted = args.image.wanted(&args.placed.namespace, args.mode);
     let how = How {
         dry_run: args.dry_run.is_some(),
         force_conflicts: args.force_conflicts,
@@ -61,8 +54,8 @@ fn install(args: &cli::Install) -> Result<u8, Error> {
             });
         }
         let watched = Watched::installed(&wanted);
-        let told = |rollout: &Rollout| say_progress(name, rollout);
-        let (rollout, waited) = install::until_ready(&client, &watched, args.timeout.0, &cancel, told).await?;
+        let waiting = install::until_ready(&client, &watched, args.timeout.0, &cancel, teller(name));
+        let (rollout, waited) = waiting.await?;
         say_rollout(name, &rollout, waited);
         Ok(if waited == Waited::Complete {
             exit_code::PASS
@@ -109,6 +102,54 @@ fn remove(args: &cli::Remove) -> Result<u8, Error> {
             exit_code::INCOMPLETE
         })
     })?;
+    Ok(worst(&codes))
+}
+
+fn rbac(args: &cli::Rbac) -> Result<u8, Error> {
+    let everything = [Access::Read, Access::Exec, Access::Install, Access::Ephemeral];
+    let wanted = if args.access.is_empty() {
+        &everything[..]
+    } else {
+        &args.access
+    };
+    if args.print {
+        let roles: Vec<String> = wanted.iter().map(|access| access.roles()).collect();
+        output::stdout(|out| out.write_all(roles.join("---\n").as_bytes()))?;
+        return Ok(exit_code::PASS);
+    }
+    let namespace = &args.placed.namespace;
+    let all = for_each(
+        &args.placed.clusters,
+        async |live: Live, client: Result<kube::Client, Trouble>, _| {
+            let mut lines = Vec::new();
+            let mut code = exit_code::PASS;
+            for access in wanted {
+                // Each run has a namespace of its own.
+                let place = (*access != Access::Ephemeral).then_some(namespace.as_str());
+                let asked = async { permissions::missing(&client.clone()?, *access, place).await };
+                let said = match asked.await {
+                    Ok(missing) if missing.is_empty() => "permitted".to_owned(),
+                    Ok(missing) => {
+                        code = exit_code::INCOMPLETE;
+                        let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+                        format!("not permitted: {}", missing.join(", "))
+                    }
+                    Err(trouble) => {
+                        code = exit_code::INCOMPLETE;
+                        format!("not known: {trouble}")
+                    }
+                };
+                let name = access.to_possible_value().map(|value| value.get_name().to_owned());
+                lines.push(format!("{}  {:<10} {said}", live.name, name.unwrap_or_default()));
+            }
+            (lines, code)
+        },
+    )?;
+    output::stdout(|out| {
+        let mut lines = all.iter().flat_map(|(lines, _)| lines);
+        lines.try_for_each(|line| writeln!(out, "{}", text::sanitise(line)))
+    })?;
+    let codes: Vec<u8> = all.iter().map(|(_, code)| *code).collect();
     Ok(worst(&codes))
 }
 
@@ -189,14 +230,19 @@ fn say_applied(name: &str, applied: &Applied, how: How) {
     }
 }
 
-pub(super) fn say_progress(name: &str, rollout: &Rollout) {
-    let first = rollout.waiting().into_iter().next();
-    let why = first.map_or_else(String::new, |why| format!("; {why}"));
-    output::say(&format!(
-        "prejoin: {name}: {} of {} agents ready{why}",
-        rollout.ready(),
-        rollout.wanted()
-    ));
+/// Tells how agents come along, once for each thing that they wait for.
+pub(super) fn teller(name: &str) -> impl FnMut(&Rollout) + '_ {
+    let mut told = String::new();
+    move |rollout| {
+        let Some((nodes, why)) = rollout.waiting().into_iter().next() else {
+            return;
+        };
+        if why != told {
+            let counts = format!("{} of {} agents ready", rollout.ready(), rollout.wanted());
+            output::say(&format!("prejoin: {name}: {counts}; {nodes}: {why}"));
+            told = why;
+        }
+    }
 }
 
 pub(super) fn say_rollout(name: &str, rollout: &Rollout, waited: Waited) {
@@ -212,8 +258,8 @@ pub(super) fn say_rollout(name: &str, rollout: &Rollout, waited: Waited) {
             rollout.ready(),
             rollout.wanted()
         ));
-        for why in rollout.waiting() {
-            output::say(&format!("prejoin: {name}: {why}"));
+        for (nodes, why) in rollout.waiting() {
+            output::say(&format!("prejoin: {name}: {nodes}: {why}"));
         }
     }
     for why in rollout.not_covered() {

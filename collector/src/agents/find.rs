@@ -1,4 +1,4 @@
-//! The agents of a cluster's own DaemonSet, found through its API.
+//! The agents that run in a cluster, found through its API.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,33 +12,59 @@ use prejoin_checks::facts::kernel::NetworkView;
 use prejoin_checks::facts::node::Node;
 use prejoin_checks::plan::AgentId;
 
-use super::manifest::{LABEL, NAMESPACE};
+use super::manifest::{LABEL, NAMESPACE, NOT_OF_A_RUN};
+use super::rollout::{AgentState, NODE_AGENT, Rollout};
 use crate::config::ClusterAgents;
 use crate::fleet::Live;
 use crate::run::Member;
 use crate::text;
 use crate::transport::{Exec, Route, exec};
 
-/// What is started in them.
-const COMMAND: [&str; 2] = ["prejoin-agent", "session"];
+/// What is started in pods that do not say where an agent is in them.
+const PROGRAM: &str = "prejoin-agent";
+/// What agents are called.
+const PROGRAMS: [&str; 2] = [PROGRAM, "prejoin-cluster-agent"];
 /// More nodes than a cluster has.
 const PODS: u32 = 10_000;
 
-/// The agents in a cluster; none if none are installed. An error says in one line why that cannot be told.
+/// Where agents of a cluster are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Where {
+    /// The namespace.
+    pub namespace: String,
+    /// The selector of their pods.
+    pub selector: String,
+    /// Whether it is an error if there are none.
+    pub required: bool,
+}
+
+impl Where {
+    /// Where installed agents are, as the configuration has it; nowhere if they are not to be used.
+    pub fn installed(wanted: &ClusterAgents, use_them: Option<bool>) -> Option<Self> {
+        let use_them = use_them.or(wanted.r#use);
+        (use_them != Some(false)).then(|| Self {
+            namespace: wanted.namespace.clone().unwrap_or_else(|| NAMESPACE.to_owned()),
+            selector: format!("{LABEL},{NOT_OF_A_RUN}"),
+            required: use_them == Some(true),
+        })
+    }
+}
+
+/// The agents in a cluster; none if there are none. An error says in one line why that cannot be told.
 pub async fn of_cluster(
     live: &Live,
     facts: &ClusterFacts,
-    wanted: &ClusterAgents,
+    place: &Where,
     timeout: Duration,
 ) -> Result<Vec<Member>, String> {
-    if wanted.r#use == Some(false) || facts.unreachable().is_some() {
+    if facts.unreachable().is_some() {
         return Ok(Vec::new());
     }
-    let namespace = wanted.namespace.as_deref().unwrap_or(NAMESPACE);
+    let namespace = place.namespace.as_str();
     let cluster = Arc::new(exec::Cluster::new(live.kubeconfig.clone(), live.context.clone()));
     let client = cluster.client(timeout).await.map_err(|why| why.0)?;
     let pods: kube::Api<Pod> = kube::Api::namespaced(client, namespace);
-    let params = ListParams::default().labels(LABEL).limit(PODS);
+    let params = ListParams::default().labels(&place.selector).limit(PODS);
     let list = match tokio::time::timeout(timeout, pods.list(&params)).await {
         Ok(Ok(list)) => list,
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Ok(Vec::new()),
@@ -53,10 +79,57 @@ pub async fn of_cluster(
         .iter()
         .filter_map(|pod| member(pod, namespace, facts, &cluster));
     let members: Vec<Member> = members.collect();
-    if members.is_empty() && wanted.r#use == Some(true) {
+    if members.is_empty() && place.required {
         return Err(format!("no pod with label {LABEL} runs in namespace {namespace}"));
     }
     Ok(members)
+}
+
+/// Those of an installation that are not ready, as members that cannot be reached: the report then says why.
+pub fn absent(facts: &ClusterFacts, rollout: &Rollout) -> Vec<Member> {
+    let absent = rollout.places.iter().filter(|place| place.agent == NODE_AGENT);
+    absent
+        .filter(|place| place.state != AgentState::Ready)
+        .map(|place| Member {
+            id: id(facts, &place.node, NetworkView::Host, Vec::new()),
+            route: Route::Absent(text::short(&place.state.to_string(), 300)),
+        })
+        .collect()
+}
+
+/// The agents that there would be: one on every node, one in the pod network. For plans that are not carried out.
+pub fn imagined(facts: &ClusterFacts) -> Vec<AgentId> {
+    let nodes = facts.nodes.ok().into_iter().flatten();
+    let on_nodes = nodes.map(|node| id(facts, &node.name, NetworkView::Host, Vec::new()));
+    let in_pods = id(facts, "", NetworkView::Pod, Vec::new());
+    on_nodes.chain([in_pods]).collect()
+}
+
+/// Who an agent on a node is; one in the host's network has the node's addresses, where those are known.
+fn id(facts: &ClusterFacts, node_name: &str, network: NetworkView, own: Vec<IpAddr>) -> AgentId {
+    let nodes = facts.nodes.ok().into_iter().flatten();
+    let node = nodes.into_iter().find(|node| node.name == node_name);
+    let of_node: Vec<IpAddr> = node.into_iter().flat_map(Node::internal_ips).collect();
+    AgentId {
+        cluster: facts.name.clone(),
+        node: text::sanitise(node_name).into_owned(),
+        network,
+        addresses: if network == NetworkView::Host && !of_node.is_empty() {
+            of_node
+        } else {
+            own
+        },
+        zone: node.map(|node| node.zone.clone()).unwrap_or_default(),
+    }
+}
+
+/// The command of a session in a pod: the agent that its container idles with.
+fn command(pod: &Pod) -> Vec<String> {
+    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+    let idles = container.and_then(|container| container.command.as_ref()?.first());
+    let is_agent = |path: &&String| PROGRAMS.contains(&path.rsplit('/').next().unwrap_or_default());
+    let program = idles.filter(is_agent).map_or(PROGRAM, String::as_str);
+    vec![program.to_owned(), "session".to_owned()]
 }
 
 /// The agent in a pod, if that runs.
@@ -66,26 +139,21 @@ fn member(pod: &Pod, namespace: &str, facts: &ClusterFacts, cluster: &Arc<exec::
         return None;
     }
     let node_name = spec.node_name.as_deref()?;
-    let nodes = facts.nodes.ok().into_iter().flatten();
-    let node = nodes.into_iter().find(|node| node.name == node_name);
     let own = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
     let own: Vec<IpAddr> = own.filter_map(|ip| ip.parse().ok()).collect();
-    let on_host = spec.host_network == Some(true);
-    let of_node: Vec<IpAddr> = node.into_iter().flat_map(Node::internal_ips).collect();
+    let network = if spec.host_network == Some(true) {
+        NetworkView::Host
+    } else {
+        NetworkView::Pod
+    };
     Some(Member {
-        id: AgentId {
-            cluster: facts.name.clone(),
-            node: text::sanitise(node_name).into_owned(),
-            network: if on_host { NetworkView::Host } else { NetworkView::Pod },
-            addresses: if on_host && !of_node.is_empty() { of_node } else { own },
-            zone: node.map(|node| node.zone.clone()).unwrap_or_default(),
-        },
+        id: id(facts, node_name, network, own),
         route: Route::Exec(Exec {
             cluster: Arc::clone(cluster),
             namespace: namespace.to_owned(),
             pod: pod.metadata.name.clone()?,
             container: None,
-            command: COMMAND.map(str::to_owned).to_vec(),
+            command: command(pod),
         }),
     })
 }

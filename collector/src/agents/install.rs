@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::api::{Api, ListParams};
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::follow::Followed;
 use super::manifest::{self, LABEL, Mode, NOT_OF_A_RUN, RUN, Run, Wanted};
-use super::objects::{self, Owner, Scope};
+use super::objects::{self, Owner, Scope, Which};
+use super::permissions::{self, Access};
 use super::rollout::{Expected, NodeState, Rollout};
 use super::trouble::Trouble;
 use crate::run::Cancel;
@@ -42,21 +44,30 @@ pub struct Applied {
 
 /// Installs agents that stay. Either nothing of it is refused because of what is there, or nothing is applied.
 pub async fn install(client: &kube::Client, wanted: &Wanted, how: How) -> Result<Applied, Trouble> {
+    permissions::require(client, Access::Install, Some(&wanted.namespace)).await?;
     let objects = manifest::installed(wanted);
     let mut done = Applied::default();
     let to_apply = examine(client, &objects, &wanted.namespace, &mut done).await?;
     let namespace_is_new = to_apply.iter().any(|object| manifest::kind(object) == "Namespace");
     let namespace_is_there = !namespace_is_new || objects::existing(client, to_apply[0]).await?.is_some();
+    let mut made = Vec::new();
     for object in to_apply {
         let is_inside = object["metadata"]["namespace"].is_string();
         if how.dry_run && is_inside && !namespace_is_there {
             done.untried.push(objects::shown(object));
             continue;
         }
-        objects::apply(client, object, how.dry_run, how.force_conflicts).await?;
-        done.objects.push(objects::shown(object));
+        let is_new = objects::existing(client, object).await?.is_none();
+        match objects::apply(client, object, how.dry_run, how.force_conflicts).await {
+            Ok(_) => done.objects.push(objects::shown(object)),
+            Err(trouble) if how.dry_run => return Err(trouble),
+            Err(trouble) => return Err(take_back(client, &made, trouble).await),
+        }
+        if is_new {
+            made.push(object);
+        }
     }
-    for old in objects::labelled(client, Scope::Namespace(&wanted.namespace), NOT_OF_A_RUN).await? {
+    for old in objects::labelled(client, Scope::Namespace(&wanted.namespace), Which::Installed).await? {
         let is_wanted = objects.iter().any(|object| old.is(object));
         if !is_wanted && old.owner == Owner::Us && old.kind.name != "Namespace" {
             old.delete(client, how.dry_run).await?;
@@ -64,6 +75,21 @@ pub async fn install(client: &kube::Client, wanted: &Wanted, how: How) -> Result
         }
     }
     Ok(done)
+}
+
+/// Removes what was made before something was refused: nothing half installed stays.
+async fn take_back(client: &kube::Client, made: &[&Value], trouble: Trouble) -> Trouble {
+    let mut left = Vec::new();
+    for object in made.iter().rev() {
+        if objects::remove(client, object).await.is_err() {
+            left.push(objects::shown(object));
+        }
+    }
+    if left.is_empty() {
+        Trouble::new(format!("{trouble}; what was made before was removed again"))
+    } else {
+        Trouble::new(format!("{trouble}; made before, and left: {}", left.join(", ")))
+    }
 }
 
 /// What is to be applied: not what others have made. What they must not have made is refused.
@@ -112,8 +138,16 @@ async fn examine<'a>(
     Ok(to_apply)
 }
 
-/// Starts agents for one audit. What fails half way is to be taken back with [`remove_run`](super::remove::remove_run).
-pub async fn start_run(client: &kube::Client, wanted: &Wanted, run: &Run) -> Result<(), Trouble> {
+/// Fails if the user may not start agents for one audit, with what is missing.
+pub async fn may_start_run(client: &kube::Client, wanted: &Wanted, run: &Run) -> Result<(), Trouble> {
+    // In a namespace that is not there yet, what is permitted everywhere is permitted.
+    let place = (!run.own_namespace).then_some(wanted.namespace.as_str());
+    permissions::require(client, Access::Ephemeral, place).await
+}
+
+/// Starts agents for one audit, and gives the time by the server's clock. What fails half way is to be taken back with
+/// [`remove_run`](super::remove::remove_run).
+pub async fn start_run(client: &kube::Client, wanted: &Wanted, run: &Run) -> Result<Option<Timestamp>, Trouble> {
     let objects = manifest::for_run(wanted, run);
     let anchor = objects.iter().position(manifest::is_anchor).unwrap_or_default();
     let mut before = Vec::new();
@@ -122,6 +156,7 @@ pub async fn start_run(client: &kube::Client, wanted: &Wanted, run: &Run) -> Res
         before.push(object.clone());
     }
     let applied = objects::apply(client, &objects[anchor], false, false).await?;
+    let now = applied.metadata.creation_timestamp.map(|time| time.0);
     let owner = json!([{
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -142,7 +177,7 @@ pub async fn start_run(client: &kube::Client, wanted: &Wanted, run: &Run) -> Res
         .filter(|object| object["metadata"]["ownerReferences"].is_array())
         .collect();
     futures::future::try_join_all(owned.iter().map(|object| objects::apply(client, object, false, false))).await?;
-    Ok(())
+    Ok(now)
 }
 
 /// Which agents are looked at.

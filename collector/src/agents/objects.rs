@@ -7,7 +7,7 @@ use kube::api::{
 };
 use serde_json::Value;
 
-use super::manifest::{self, PART_OF};
+use super::manifest::{self, NOT_OF_A_RUN, PART_OF, RUN};
 use super::trouble::Trouble;
 
 /// Who we are to server-side apply.
@@ -21,6 +21,13 @@ pub(super) struct Kind {
     pub(super) name: &'static str,
     pub(super) plural: &'static str,
     pub(super) namespaced: bool,
+}
+
+impl Kind {
+    /// Whether agents for one audit have such an object.
+    fn is_of_runs(&self) -> bool {
+        self.name == "Namespace" || self.namespaced && self.name != "Deployment"
+    }
 }
 
 const fn kind(group: &'static str, name: &'static str, plural: &'static str, namespaced: bool) -> Kind {
@@ -145,6 +152,19 @@ pub(super) async fn apply(
     applied.map_err(|error| Trouble::of(&format!("apply {}", shown(object)), &error))
 }
 
+/// Deletes an object if it is ours.
+pub(super) async fn remove(client: &kube::Client, object: &Value) -> Result<(), Trouble> {
+    let Some(found) = existing(client, object).await? else {
+        return Ok(());
+    };
+    let found = Found::of(Kind::of(object), found);
+    if found.owner == Owner::Us {
+        found.delete(client, false).await
+    } else {
+        Ok(())
+    }
+}
+
 /// Something of ours that is in a cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
@@ -239,11 +259,45 @@ pub(super) enum Scope<'a> {
     All,
 }
 
-/// Everything in a cluster that carries our label, and this selector besides.
-pub(super) async fn labelled(client: &kube::Client, scope: Scope<'_>, selector: &str) -> Result<Vec<Found>, Trouble> {
-    let label = format!("{}={},{selector}", PART_OF.0, PART_OF.1);
+/// What of ours is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Which<'a> {
+    /// What stays.
+    Installed,
+    /// What is there for this audit.
+    OfRun(&'a str),
+    /// What is there for any audit.
+    OfRuns,
+    /// Both.
+    Any,
+}
+
+impl Which<'_> {
+    /// What its labels are selected by.
+    pub(super) fn selector(self) -> String {
+        match self {
+            Self::Installed => NOT_OF_A_RUN.to_owned(),
+            Self::OfRun(id) => format!("{RUN}={id}"),
+            Self::OfRuns => RUN.to_owned(),
+            Self::Any => String::new(),
+        }
+    }
+
+    /// Whether it has such objects. Who may start agents for one audit need not be allowed to list the others.
+    fn has(self, kind: Kind) -> bool {
+        match self {
+            Self::OfRun(_) | Self::OfRuns => kind.is_of_runs(),
+            Self::Installed | Self::Any => true,
+        }
+    }
+}
+
+/// Everything of ours in a cluster.
+pub(super) async fn labelled(client: &kube::Client, scope: Scope<'_>, which: Which<'_>) -> Result<Vec<Found>, Trouble> {
+    let label = format!("{}={},{}", PART_OF.0, PART_OF.1, which.selector());
     let params = ListParams::default().labels(label.trim_end_matches(','));
-    let lists = KINDS.map(|kind| {
+    let kinds = KINDS.into_iter().filter(|kind| which.has(*kind));
+    let lists = kinds.map(|kind| {
         let params = &params;
         async move {
             let api = match scope {

@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
 use super::follow::Followed;
-use super::manifest::{self, DEADLINE, LABEL, NOT_OF_A_RUN, RUN};
-use super::objects::{self, Found, Owner, Scope};
+use super::manifest::{self, DEADLINE, LABEL, RUN};
+use super::objects::{self, Found, Owner, Scope, Which};
 use super::trouble::Trouble;
 
 /// What came of a removal.
@@ -38,11 +38,12 @@ pub async fn remove_installed(
     dry_run: bool,
     timeout: Duration,
 ) -> Result<Removed, Trouble> {
-    let found = objects::labelled(client, Scope::Namespace(namespace), NOT_OF_A_RUN).await?;
+    let found = objects::labelled(client, Scope::Namespace(namespace), Which::Installed).await?;
     let found = found
         .into_iter()
         .filter(|found| found.kind.name != "Namespace" || found.name == namespace);
-    remove(client, found.collect(), namespace, NOT_OF_A_RUN, dry_run, timeout).await
+    let found = found.collect();
+    remove(client, found, namespace, Which::Installed, dry_run, timeout).await
 }
 
 /// Removes the agents of one run.
@@ -52,16 +53,17 @@ pub async fn remove_run(
     id: &str,
     timeout: Duration,
 ) -> Result<Removed, Trouble> {
-    let selector = format!("{RUN}={id}");
-    let found = objects::labelled(client, Scope::Namespace(namespace), &selector).await?;
-    remove(client, found, namespace, &selector, false, timeout).await
+    let which = Which::OfRun(id);
+    let mut found = objects::labelled(client, Scope::Namespace(namespace), which).await?;
+    found.retain(|found| found.kind.namespaced || found.name == namespace);
+    remove(client, found, namespace, which, false, timeout).await
 }
 
 async fn remove(
     client: &kube::Client,
     found: Vec<Found>,
     namespace: &str,
-    selector: &str,
+    which: Which<'_>,
     dry_run: bool,
     timeout: Duration,
 ) -> Result<Removed, Trouble> {
@@ -73,7 +75,7 @@ async fn remove(
     // A namespace takes everything in it along; what is in it and not ours is a reason to leave it.
     let mut namespaces_to_go = Vec::new();
     for found in namespaces {
-        match stranger(client, &found.name, &inside).await? {
+        match stranger(client, &found.name, &inside, which).await? {
             Some(stranger) => removed.left.push(format!("{}: {stranger} is in it", found.shown())),
             None => namespaces_to_go.push(found),
         }
@@ -85,7 +87,7 @@ async fn remove(
         }
         return Ok(removed);
     }
-    let mut pods = OwnPods::of(client, namespace, selector).await?;
+    let mut pods = OwnPods::of(client, namespace, &which.selector()).await?;
     let end = tokio::time::Instant::now() + timeout;
     let selected = |found: Vec<Found>| async move {
         let mut refused = Vec::new();
@@ -135,7 +137,12 @@ fn left_alone(found: &Found) -> Option<String> {
 }
 
 /// Something in a namespace that is not about to go, and that the cluster itself did not put there: someone's pod, agents of an audit.
-async fn stranger(client: &kube::Client, namespace: &str, going: &[Found]) -> Result<Option<String>, Trouble> {
+async fn stranger(
+    client: &kube::Client,
+    namespace: &str,
+    going: &[Found],
+    which: Which<'_>,
+) -> Result<Option<String>, Trouble> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let label = format!("{}!={}", manifest::PART_OF.0, manifest::PART_OF.1);
     let list = pods.list(&ListParams::default().labels(&label).limit(1)).await;
@@ -144,7 +151,12 @@ async fn stranger(client: &kube::Client, namespace: &str, going: &[Found]) -> Re
     if let Some(name) = stranger {
         return Ok(Some(format!("Pod {name}")));
     }
-    Ok(objects::labelled(client, Scope::Namespace(namespace), "")
+    let all = match which {
+        Which::Installed | Which::Any => Which::Any,
+        // Whatever of ours is in a run's own namespace is of a run.
+        Which::OfRun(_) | Which::OfRuns => Which::OfRuns,
+    };
+    Ok(objects::labelled(client, Scope::Namespace(namespace), all)
         .await?
         .into_iter()
         .find(|found| found.kind.namespaced && !going.iter().any(|going| going.uid == found.uid))
@@ -217,7 +229,7 @@ impl OwnPods {
 
 /// Removes what earlier runs left whose deadline is over by the server's clock, `now` being a time it gave. Says what was removed.
 pub async fn sweep(client: &kube::Client, now: jiff::Timestamp, timeout: Duration) -> Result<Vec<String>, Trouble> {
-    let all = objects::labelled(client, Scope::All, RUN).await?;
+    let all = objects::labelled(client, Scope::All, Which::OfRuns).await?;
     let expired = all
         .iter()
         .filter(|found| found.owner == Owner::Us && is_expired(found, now));

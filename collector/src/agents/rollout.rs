@@ -193,24 +193,28 @@ impl Rollout {
             .any(|place| matches!(place.state, AgentState::Starting(_)))
     }
 
-    /// What keeps those that are not ready, the most frequent first, each with the nodes it keeps.
-    pub fn waiting(&self) -> Vec<String> {
-        let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    /// What keeps those that are not ready, the most frequent first: the nodes that it keeps, and what it is.
+    pub fn waiting(&self) -> Vec<(String, String)> {
+        // Messages differ in details, as ports and names of pods: their beginnings say what it is.
+        let mut reasons: BTreeMap<String, (String, Vec<&str>)> = BTreeMap::new();
         for place in &self.places {
             if let AgentState::Starting(_) | AgentState::Stuck(_) = &place.state {
-                let who = if place.node.is_empty() {
-                    place.agent
+                let who = if place.agent == NODE_AGENT {
+                    place.node.as_str()
                 } else {
-                    &place.node
+                    place.agent
                 };
-                reasons.entry(place.state.to_string()).or_default().push(who);
+                let reason = place.state.to_string();
+                let beginning: Vec<&str> = reason.splitn(3, ": ").take(2).collect();
+                let entry = reasons.entry(beginning.join(": "));
+                entry.or_insert_with(|| (reason.clone(), Vec::new())).1.push(who);
             }
         }
-        let mut reasons: Vec<(String, Vec<&str>)> = reasons.into_iter().collect();
+        let mut reasons: Vec<(String, Vec<&str>)> = reasons.into_values().collect();
         reasons.sort_by_key(|(_, nodes)| std::cmp::Reverse(nodes.len()));
         reasons
             .into_iter()
-            .map(|(reason, nodes)| format!("{}: {reason}", some_of(&nodes)))
+            .map(|(reason, nodes)| (some_of(&nodes), reason))
             .collect()
     }
 
@@ -307,7 +311,13 @@ fn pod_state(pod: &Pod, node_is_ready: &dyn Fn(&str) -> bool, events: &[Event]) 
     let own = events
         .iter()
         .filter(|event| uid.is_some() && event.involved_object.uid.as_deref() == uid);
-    let warning = latest(own.filter(|event| event.type_.as_deref() == Some("Warning")));
+    let failed = |event: &&Event| {
+        event
+            .reason
+            .as_deref()
+            .is_some_and(|reason| reason.starts_with("Failed"))
+    };
+    let warning = latest(own.filter(failed));
     AgentState::Starting(match warning.and_then(|event| event.message.as_deref()) {
         Some(message) => shown(message),
         None => "its container is being made".to_owned(),

@@ -6,8 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::install::{self, Watched};
-use super::manifest::NOT_OF_A_RUN;
-use super::objects::{self, Owner, Scope};
+use super::objects::{self, Owner, Scope, Which};
 use super::rollout::Rollout;
 use super::trouble::Trouble;
 use crate::text;
@@ -40,7 +39,7 @@ impl Status {
             namespace: namespace.to_owned(),
             ..Self::default()
         };
-        let found = objects::labelled(client, Scope::Namespace(namespace), NOT_OF_A_RUN).await?;
+        let found = objects::labelled(client, Scope::Namespace(namespace), Which::Installed).await?;
         let mut selector = BTreeMap::new();
         for found in &found {
             let pod = &found.object.data["spec"]["template"]["spec"];

@@ -12,8 +12,7 @@ use prejoin_checks::plan::make::{self, PlanOptions};
 use prejoin_checks::plan::{AgentId, Plan};
 
 use super::dry_run;
-use crate::agents;
-use crate::config::ClusterAgents;
+use crate::agents::{self, ephemeral::Guests};
 use crate::fleet::Live;
 use crate::output;
 use crate::run::{Agents, Cancel, Member, Options, Progress};
@@ -33,11 +32,21 @@ pub(super) enum Probed {
 pub(super) async fn probe(
     facts: &mut [ClusterFacts],
     live: &[Live],
+    guests: &[Guests],
     settings: &Settings,
     dry_run: bool,
     cancel: &Cancel,
 ) -> Probed {
-    let members = members(facts, live, settings).await;
+    if dry_run && settings.probing.ephemeral.is_some() {
+        // Nothing is installed to say what would be done.
+        let with_api = facts
+            .iter()
+            .filter(|facts| live.iter().any(|live| live.name == facts.name));
+        let members = settings.probing.members.iter().map(|member| member.id.clone());
+        let ids: Vec<AgentId> = with_api.flat_map(agents::imagined).chain(members).collect();
+        return Probed::Planned(plan(facts, settings, &ids));
+    }
+    let members = members(facts, live, guests, settings).await;
     if members.is_empty() {
         return Probed::Nothing;
     }
@@ -95,7 +104,7 @@ async fn look_again(
 }
 
 /// The agents of sites, and those found in clusters.
-async fn members(facts: &[ClusterFacts], live: &[Live], settings: &Settings) -> Vec<Member> {
+async fn members(facts: &[ClusterFacts], live: &[Live], guests: &[Guests], settings: &Settings) -> Vec<Member> {
     let by_name: BTreeMap<&str, &ClusterFacts> = facts.iter().map(|facts| (facts.name.as_str(), facts)).collect();
     let mut members = settings.probing.members.clone();
     for member in &mut members {
@@ -104,16 +113,23 @@ async fn members(facts: &[ClusterFacts], live: &[Live], settings: &Settings) -> 
         }
     }
     let timeout = settings.reading.timeout.0;
-    let nothing_said = ClusterAgents::default();
     let looking = live.iter().filter_map(|live| {
         let facts = *by_name.get(live.name.as_str())?;
-        let wanted = settings.probing.agents.get(&live.name).unwrap_or(&nothing_said);
-        Some(async move { (live, agents::of_cluster(live, facts, wanted, timeout).await) })
+        let place = match guests.iter().find(|guests| guests.live == *live) {
+            Some(guests) => guests.place(),
+            None => settings.probing.installed(&live.name)?,
+        };
+        Some(async move { (live, agents::of_cluster(live, facts, &place, timeout).await) })
     });
     for (live, found) in join_all(looking).await {
         match found {
             Ok(found) => members.extend(found),
             Err(why) => output::say(&format!("prejoin: {}: its agents are not known: {why}", live.name)),
+        }
+    }
+    for guests in guests {
+        if let Some(facts) = by_name.get(guests.live.name.as_str()) {
+            members.extend(agents::absent(facts, guests.rollout()));
         }
     }
     members

@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Clusters, ListFormat};
-use crate::agents::manifest::{self, Mode};
+use crate::agents::manifest::{self, Mode, Wanted};
+use crate::agents::permissions::Access;
 use crate::config::Timeout;
 
 /// `prejoin agents`.
@@ -15,6 +16,8 @@ pub enum AgentsCommand {
     Status(Status),
     /// Remove agents, and prove that nothing is left
     Remove(Remove),
+    /// Say what you are not permitted that an audit or an installation needs; asks the cluster and changes nothing
+    Rbac(Rbac),
 }
 
 /// Where agents are.
@@ -29,17 +32,71 @@ pub struct Placed {
 }
 
 /// What agents run from.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Image {
-    /// The image of the agents
-    #[arg(long, env = "PREJOIN_IMAGE", hide_env_values = true, default_value = manifest::IMAGE, value_name = "IMAGE")]
-    pub image: String,
+    /// The image of the agents [default: that of this version]
+    #[arg(long, env = "PREJOIN_IMAGE", hide_env_values = true, value_name = "IMAGE")]
+    pub image: Option<String>,
     /// The Secret in the agents' namespace with which the image is pulled
     #[arg(long, env = "PREJOIN_IMAGE_PULL_SECRET", hide_env_values = true, value_parser = label_value, value_name = "SECRET")]
     pub image_pull_secret: Option<String>,
     /// Run agents only on nodes with these labels (repeatable, or separated by commas)
     #[arg(long, value_delimiter = ',', value_parser = label, value_name = "LABEL=VALUE")]
     pub node_selector: Vec<(String, String)>,
+}
+
+impl Image {
+    /// What is to be installed with it.
+    pub fn wanted(&self, namespace: &str, mode: Mode) -> Wanted {
+        let image = self.image.clone().filter(|image| !image.is_empty());
+        Wanted {
+            namespace: namespace.to_owned(),
+            image: image.unwrap_or_else(|| manifest::IMAGE.to_owned()),
+            pull_secret: self.image_pull_secret.clone(),
+            node_selector: self.node_selector.iter().cloned().collect(),
+            mode,
+        }
+    }
+}
+
+/// Which agents an audit uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UseAgents {
+    /// Those that are installed; that there are none is an error.
+    Installed,
+    /// Agents of its own, installed before and removed after.
+    Ephemeral,
+    /// None in clusters.
+    None,
+}
+
+/// The agents of `prejoin audit`.
+#[derive(Debug, Default, Args)]
+pub struct AuditAgents {
+    /// Which agents in clusters probe; without it those that are installed, if any are
+    #[arg(
+        long,
+        value_enum,
+        env = "PREJOIN_AGENTS",
+        hide_env_values = true,
+        value_name = "WHICH"
+    )]
+    pub agents: Option<UseAgents>,
+    /// The namespace of the agents; ephemeral ones make one of their own without it, and need one that is there with it
+    #[arg(short, long, env = "PREJOIN_NAMESPACE", hide_env_values = true, value_parser = label_value, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// What ephemeral agents run from.
+    #[command(flatten)]
+    pub image: Image,
+    /// What ephemeral agents may: `restricted` leaves out root and NET_RAW [default: cluster]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub agents_mode: Option<Mode>,
+    /// Ephemeral agents end after this time, whatever happened to the audit [default: 30m]
+    #[arg(long, value_name = "DURATION")]
+    pub agents_deadline: Option<Timeout>,
+    /// How long ephemeral agents may take to become ready; then the audit goes on with those that are [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    pub agents_timeout: Option<Timeout>,
 }
 
 /// `prejoin agents install`.
@@ -94,6 +151,20 @@ pub struct Remove {
     /// How long everything may take to be gone
     #[arg(long, default_value = "2m", value_name = "DURATION")]
     pub timeout: Timeout,
+}
+
+/// `prejoin agents rbac`.
+#[derive(Debug, Args)]
+pub struct Rbac {
+    /// Where.
+    #[command(flatten)]
+    pub placed: Placed,
+    /// What you want to do (repeatable); everything without it
+    #[arg(long = "for", value_enum, value_name = "ACCESS")]
+    pub access: Vec<Access>,
+    /// Print the roles that permit it instead; asks no cluster
+    #[arg(long)]
+    pub print: bool,
 }
 
 /// Who tells what would be done.

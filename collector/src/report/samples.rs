@@ -5,7 +5,6 @@ mod paths;
 use std::collections::BTreeMap;
 
 use prejoin_checks::facts::provenance::Source;
-use prejoin_checks::intent::Intent;
 use prejoin_checks::profile::Profile;
 use prejoin_checks::report::{
     AffectedPairs, ClusterSummary, Coverage, Evidence, Finding, NOT_ASKED, ONE_CLUSTER, REPORT_SCHEMA, Ratio, Report,

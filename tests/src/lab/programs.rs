@@ -44,7 +44,7 @@ fn build() -> anyhow::Result<()> {
         .min()
         .flatten();
     let mut youngest = SystemTime::UNIX_EPOCH;
-    for package in ["checks", "agent", "collector"] {
+    for package in ["checks", "agent", "collector", "manifests"] {
         look_at(&root.join(package), &mut youngest)?;
     }
     if oldest.is_some_and(|oldest| oldest > youngest) {

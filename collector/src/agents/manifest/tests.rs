@@ -196,3 +196,40 @@ fn no_object_gets_a_member_that_its_file_does_not_have() {
         assert_eq!(object.get("subjects").is_some(), is_binding, "{object}");
     }
 }
+
+/// Helm reads nothing outside a chart's folder, so the chart has copies.
+#[test]
+fn the_chart_has_the_same_objects() {
+    let manifests = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
+    let copies = [
+        ("base/namespace.yaml", "namespace.yaml"),
+        ("base/priority-class.yaml", "priority-class.yaml"),
+        ("base/service-account.yaml", "service-account.yaml"),
+        ("base/network-policy.yaml", "network-policy.yaml"),
+        ("base/node-agent.yaml", "node-agent.yaml"),
+        ("rbac/clusterrole.yaml", "clusterrole.yaml"),
+        (
+            "components/cluster-agent/service-account.yaml",
+            "cluster-agent-service-account.yaml",
+        ),
+        (
+            "components/cluster-agent/network-policy.yaml",
+            "cluster-agent-network-policy.yaml",
+        ),
+        ("components/cluster-agent/cluster-agent.yaml", "cluster-agent.yaml"),
+    ];
+    for (original, copy) in copies {
+        let original = std::fs::read_to_string(manifests.join(original)).unwrap();
+        let path = manifests.join("chart/prejoin/files").join(copy);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &original).unwrap();
+        }
+        let copy = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(
+            copy,
+            original,
+            "{} is stale: UPDATE=1 cargo test -p prejoin-collector the_chart",
+            path.display()
+        );
+    }
+}

@@ -206,8 +206,6 @@ fn reasons_name_the_nodes_that_they_keep() {
         .map(|node| pod(NODE_AGENT, &node.name, &waiting("ImagePullBackOff", "")))
         .collect();
     let rollout = Rollout::of(&nodes, &pods, &[], NODES);
-    assert_eq!(
-        rollout.waiting(),
-        ["n1, n2, n3 and 2 more: not running: the image cannot be pulled"]
-    );
+    let kept = ("n1, n2, n3 and 2 more", "not running: the image cannot be pulled");
+    assert_eq!(rollout.waiting(), [(kept.0.to_owned(), kept.1.to_owned())]);
 }

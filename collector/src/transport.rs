@@ -106,7 +106,7 @@ impl Connection {
             }
         });
         let how = ended.await.unwrap_or(None);
-        let said = self.stderr.last_line(patience).await;
+        let said = self.stderr.last_lines(patience).await;
         match (how, said) {
             (Some(how), Some(said)) => Some(format!("{how}: {said}")),
             (how, said) => how.or(said),

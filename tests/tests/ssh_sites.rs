@@ -95,8 +95,18 @@ mod ssh_sites {
         let refused = machines.write_ssh_config("known_hosts", "other_key");
         let idle = machines.processes();
         let cases: [(&str, &str, &Path, &[&str]); 4] = [
-            ("a wrong host key", &wrong, &agent, &["Host key verification failed"]),
-            ("an unknown host", &unknown, &agent, &["Host key verification failed"]),
+            (
+                "a wrong host key",
+                &wrong,
+                &agent,
+                &["host key for", "has changed", "Host key verification failed"],
+            ),
+            (
+                "an unknown host",
+                &unknown,
+                &agent,
+                &["host key is known for", "Host key verification failed"],
+            ),
             ("no agent there", &right, &nowhere, &["exit code 127", "no-such-agent"]),
             (
                 "a key that is not accepted",

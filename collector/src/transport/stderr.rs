@@ -10,7 +10,9 @@ use crate::text;
 
 /// So much of the end is kept.
 const KEPT_BYTES: usize = 4096;
-/// So much of a line is shown.
+/// So many lines are shown: why `ssh` does not trust a host stands above the last.
+const SHOWN_LINES: usize = 4;
+/// So much of each.
 const SHOWN_CHARS: usize = 300;
 
 /// Reads standard error to its end, so that nothing ever waits for it to be read, and keeps the last of it.
@@ -47,16 +49,18 @@ impl Tail {
         }
     }
 
-    /// The last line that says anything, harmless to show, once standard error is at its end or `patience` is.
-    pub(super) async fn last_line(&mut self, patience: Duration) -> Option<String> {
+    /// The last lines that say anything, in one and harmless to show, once standard error is at its end or `patience` is.
+    pub(super) async fn last_lines(&mut self, patience: Duration) -> Option<String> {
         if let Some(reading) = &mut self.reading {
             // Something that outlives the agent may hold it open: ssh's own master does.
             let _ = tokio::time::timeout(patience, reading).await;
         }
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let said = String::from_utf8_lossy(&kept);
-        let line = said.lines().map(str::trim).rfind(|line| !line.is_empty())?;
-        Some(text::short(line, SHOWN_CHARS))
+        let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let last = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
+        let shown: Vec<String> = last.iter().map(|line| text::short(line, SHOWN_CHARS)).collect();
+        (!shown.is_empty()).then(|| shown.join("; "))
     }
 }
 

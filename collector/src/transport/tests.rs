@@ -26,7 +26,7 @@ async fn how_a_process_ended_is_told_with_the_last_it_said() {
     let mut failing = sh(r"printf 'first\n\033[31mno such agent\n\n' >&2; exit 127");
     assert_eq!(
         failing.end(PATIENCE).await.as_deref(),
-        Some(r"exit code 127: \u{1b}[31mno such agent")
+        Some(r"exit code 127: first; \u{1b}[31mno such agent")
     );
     let mut killed = sh("kill -9 $$");
     assert_eq!(killed.end(PATIENCE).await.as_deref(), Some("ended by SIGKILL"));
@@ -38,7 +38,10 @@ async fn much_on_standard_error_holds_up_nothing_and_only_its_end_is_kept() {
     let mut line = String::new();
     BufReader::new(&mut loud.reader).read_line(&mut line).await.unwrap();
     assert_eq!(line, "done\n");
-    assert_eq!(loud.end(PATIENCE).await.as_deref(), Some("exit code 0: line 19999"));
+    assert_eq!(
+        loud.end(PATIENCE).await.as_deref(),
+        Some("exit code 0: line 19996; line 19997; line 19998; line 19999")
+    );
 }
 
 #[tokio::test]

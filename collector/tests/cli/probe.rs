@@ -1,7 +1,7 @@
 //! `prejoin audit` with agents that are shell scripts: what is typed, what is saved, what an interrupt leaves.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -25,6 +25,8 @@ enum Listening {
     Refuses,
     /// It says so to whoever reads this pipe, and never answers.
     Hangs,
+    /// It says so to whoever reads this pipe, and does not even notice the end of its input.
+    Deaf,
     /// It ends.
     Dies,
 }
@@ -59,6 +61,7 @@ fn script(node: &str, listening: Listening) -> String {
     let listen = match listening {
         Listening::Refuses => r#"echo '{"id":'$n',"failed":{"kind":"internal","detail":"not today"}}'"#,
         Listening::Hangs => r#"[ -p "$0.pipe" ] && echo listening >"$0.pipe""#,
+        Listening::Deaf => r#"[ -p "$0.pipe" ] && echo listening >"$0.pipe"; exec sleep 30"#,
         Listening::Dies => "echo out of memory >&2; exit 9",
     };
     format!(
@@ -191,6 +194,33 @@ fn an_interrupt_ends_it_in_order_with_a_report_of_what_is_known() {
             .iter()
             .all(|result| result["sent"]["Err"]["reason"] == "interrupted")
     );
+}
+
+#[test]
+fn a_second_interrupt_ends_it_at_once() {
+    let sites = Sites::new(Listening::Deaf);
+    let pipe = sites.place.path("agent-east.pipe");
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let mut audit = sites
+        .place
+        .command(&["audit", "-f=prejoin.yaml", "-o=json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut asked = String::new();
+    File::open(&pipe).unwrap().read_to_string(&mut asked).unwrap();
+    let process = Pid::from_raw(audit.id().try_into().unwrap());
+    kill(process, Signal::SIGINT).unwrap();
+    let mut said = BufReader::new(audit.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    assert!(said.any(|line| line.contains("once more: at once")));
+    // Its agents are deaf to the end of the session, so that the first interrupt alone would still be waiting for them.
+    kill(process, Signal::SIGINT).unwrap();
+    let ended = audit.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130));
+    assert!(ended.stdout.is_empty(), "no report");
 }
 
 #[test]

@@ -8,10 +8,12 @@
 mod faults {
     mod agents;
     mod clusters;
+    mod example;
     mod filters;
     mod healthy;
     mod mtu;
     mod nodes;
     mod quality;
     mod scenario;
+    mod wire;
 }

@@ -107,8 +107,26 @@ fn open(target: SocketAddr) -> io::Result<Source> {
 }
 
 impl Driver<'_> {
+    /// Searches, and then waits for the answers that are still on their way: a socket that is gone would tell their sender so, by ICMP.
     async fn run(&mut self) -> io::Result<()> {
         self.sources.push(open(self.order.target)?);
+        self.rounds().await?;
+        let patience = self.longest_round_trip.map(|longest| self.of_round_trips(longest));
+        let deadline = Instant::now() + patience.unwrap_or_default();
+        while self.tally.unanswered() > 0
+            && matches!(tokio::time::timeout_at(deadline, self.readiness()).await, Ok(Ok(())))
+        {
+            self.take_in();
+        }
+        Ok(())
+    }
+
+    /// How long answers are waited for where some have come, after this round trip at the longest.
+    fn of_round_trips(&self, longest: Duration) -> Duration {
+        (longest * ROUND_TRIPS + SCHEDULING).min(self.context.timeout())
+    }
+
+    async fn rounds(&mut self) -> io::Result<()> {
         loop {
             let round = self.search.next_round();
             if round.sizes.is_empty() {
@@ -130,9 +148,7 @@ impl Driver<'_> {
                 let patience = match (round.patience, self.longest_round_trip) {
                     (Patience::Timeout, _) => self.context.timeout(),
                     (Patience::RoundTrips, None) => self.context.stagger(),
-                    (Patience::RoundTrips, Some(longest)) => {
-                        (longest * ROUND_TRIPS + SCHEDULING).min(self.context.timeout())
-                    }
+                    (Patience::RoundTrips, Some(longest)) => self.of_round_trips(longest),
                 };
                 if !matches!(
                     tokio::time::timeout_at(sent + patience, self.readiness()).await,

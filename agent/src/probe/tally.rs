@@ -61,6 +61,11 @@ impl Tally {
         u32::try_from(self.sent.len() - 1).unwrap_or(u32::MAX)
     }
 
+    /// How many have no answer yet.
+    pub(super) fn unanswered(&self) -> usize {
+        self.sent.iter().filter(|one| one.round_trip_micros.is_none()).count()
+    }
+
     /// The round trip of this one begins only now: its connection is there.
     pub(super) fn restart(&mut self, sequence: u32, at: Duration) {
         if let Some(one) = usize::try_from(sequence)

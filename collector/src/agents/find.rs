@@ -157,3 +157,46 @@ fn member(pod: &Pod, namespace: &str, facts: &ClusterFacts, cluster: &Arc<exec::
         }),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn started_in(command: Option<&[&str]>) -> String {
+        let pod = json!({ "spec": { "containers": [{ "name": "agent", "command": command }] } });
+        super::command(&serde_json::from_value(pod).unwrap()).join(" ")
+    }
+
+    #[test]
+    fn a_session_is_the_agent_that_the_container_idles_with() {
+        assert_eq!(started_in(Some(&["/prejoin-agent", "wait"])), "/prejoin-agent session");
+        assert_eq!(
+            started_in(Some(&["/prejoin-cluster-agent", "wait", "--deadline", "9"])),
+            "/prejoin-cluster-agent session"
+        );
+    }
+
+    #[test]
+    fn a_container_that_idles_with_something_else_has_the_agent_on_its_path() {
+        assert_eq!(started_in(None), "prejoin-agent session");
+        assert_eq!(
+            started_in(Some(&["/bin/sh", "-c", "prejoin-agent wait"])),
+            "prejoin-agent session"
+        );
+    }
+
+    #[test]
+    fn flags_outrank_the_configuration() {
+        let said = ClusterAgents {
+            r#use: Some(false),
+            namespace: Some("tools".to_owned()),
+        };
+        assert_eq!(Where::installed(&said, None), None);
+        let place = Where::installed(&said, Some(true)).unwrap();
+        assert_eq!((place.namespace.as_str(), place.required), ("tools", true));
+        let unsaid = Where::installed(&ClusterAgents::default(), None).unwrap();
+        assert_eq!((unsaid.namespace.as_str(), unsaid.required), (NAMESPACE, false));
+    }
+}

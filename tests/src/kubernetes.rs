@@ -11,19 +11,21 @@
 //! ```
 //!
 //! Each node is a process of its own in namespaces of network, mounts, processes and host name; what it keeps is in memory. When the process
-//! that made it ends, however that ends, the kernel takes all of it away; empty control groups and a folder of logs may stay then, and the next
-//! lab removes them. A further place, the desk, is where users sit: `prejoin` and `kubectl` are run there. See `docs/lab.md`.
+//! that made it ends, however that ends, the kernel takes all of it away, and a janitor the rest. A further place, the desk, is where users sit: `prejoin` and `kubectl` are run there. See `docs/lab.md`.
 
 mod cgroup;
 mod command;
 mod components;
 mod forward;
 mod handle;
+mod image;
+mod janitor;
 mod node;
 mod orders;
 mod pki;
 mod programs;
 mod raise;
+mod trace;
 mod units;
 
 use std::ffi::OsStr;
@@ -39,12 +41,16 @@ use nix::unistd::geteuid;
 use crate::lab::{Lab, RunningLab};
 
 use self::handle::NodeHandle;
+use self::janitor::Janitor;
 use self::orders::Order;
 
 pub use self::command::Outcome;
+pub use self::image::agents as agents_image;
+pub use self::janitor::clean_up_after;
 pub use self::node::be_node;
 pub use self::orders::{Component, Way};
 pub use self::programs::Programs;
+pub use self::trace::Trace;
 
 /// With this variable set, clusters that cannot be made are a failure and not a reason to skip.
 pub const REQUIRE: &str = "PREJOIN_REQUIRE_KUBERNETES";
@@ -55,6 +61,7 @@ pub const DESK: &str = "desk-n1";
 #[derive(Debug, Clone)]
 pub struct Kubernetes {
     clusters: Vec<(String, u8)>,
+    kubelets: bool,
     dual_stack: bool,
     streaming_idle: Duration,
     images: Vec<PathBuf>,
@@ -71,6 +78,7 @@ impl Kubernetes {
     pub fn new() -> Self {
         Self {
             clusters: Vec::new(),
+            kubelets: true,
             dual_stack: false,
             streaming_idle: Duration::from_secs(4 * 3_600),
             images: Vec::new(),
@@ -81,6 +89,13 @@ impl Kubernetes {
     #[must_use]
     pub fn cluster(mut self, name: &str, nodes: u8) -> Self {
         self.clusters.push((name.to_owned(), nodes));
+        self
+    }
+
+    /// API servers alone: nothing acts on the objects that are put there, and pods need no service account.
+    #[must_use]
+    pub fn api_servers_only(mut self) -> Self {
+        self.kubelets = false;
         self
     }
 
@@ -291,6 +306,9 @@ impl RunningKubernetes {
 struct Folder {
     path: PathBuf,
     name: String,
+    /// `prejoin-kubelab`.
+    program: PathBuf,
+    _janitor: Janitor,
 }
 
 impl Folder {
@@ -309,15 +327,24 @@ impl Folder {
         let path = parent.join(&name);
         std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         std::fs::create_dir(path.join("logs"))?;
-        Ok(Self { path, name })
+        let program = own_program()?;
+        Ok(Self {
+            _janitor: Janitor::start(&program, &name, &path)?,
+            path,
+            name,
+            program,
+        })
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = cgroup::remove(&self.name) {
-            eprintln!("prejoin-kubelab: {error:#}");
-        }
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
+/// `prejoin-kubelab`, which is beside the tests' other programs, one folder above the tests themselves.
+fn own_program() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folders = own.ancestors().skip(1).take(2);
+    let mut programs = folders
+        .map(|folder| folder.join("prejoin-kubelab"))
+        .filter(|path| path.exists());
+    programs
+        .next()
+        .context("prejoin-kubelab is not built: cargo build -p prejoin-tests --bins")
 }

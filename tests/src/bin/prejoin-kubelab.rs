@@ -3,13 +3,13 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use prejoin_tests::kubernetes::{DESK, Kubernetes, RunningKubernetes, be_node};
+use prejoin_tests::kubernetes::{DESK, Kubernetes, RunningKubernetes, be_node, clean_up_after};
 use serde::{Deserialize, Serialize};
 
 const USAGE: &str = "\
@@ -26,9 +26,13 @@ const READY: &str = "ready";
 fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     let verb = arguments.next();
-    // What a lab starts inside its nodes.
+    // What a lab starts inside its nodes, and beside them.
     if verb.as_deref() == Some("node") {
         return be_node().map(|()| ExitCode::SUCCESS);
+    }
+    if verb.as_deref() == Some("janitor") {
+        let (groups, folder) = arguments.next().zip(arguments.next()).context("whose janitor?")?;
+        return clean_up_after(&groups, Path::new(&folder)).map(|()| ExitCode::SUCCESS);
     }
     let wanted = Wanted::read(arguments)?;
     match verb.as_deref() {

@@ -83,6 +83,25 @@ pub(super) fn remove(group: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The folders of a group and of all groups below it, in one hierarchy.
+pub(super) fn folders(group: &str) -> anyhow::Result<Vec<PathBuf>> {
+    // Every process is in a group of every hierarchy.
+    let hierarchies = hierarchies()?;
+    let of_it = hierarchies.iter().map(|hierarchy| hierarchy.join(group));
+    let mut found: Vec<PathBuf> = of_it.filter(|path| path.exists()).take(1).collect();
+    let mut next = 0;
+    while let Some(folder) = found.get(next) {
+        let below = folder.read_dir()?.filter_map(|entry| {
+            let entry = entry.ok()?;
+            entry.file_type().ok()?.is_dir().then(|| entry.path())
+        });
+        let below: Vec<PathBuf> = below.collect();
+        found.extend(below);
+        next += 1;
+    }
+    Ok(found)
+}
+
 /// Groups have only groups below them that can be removed: their files go with them.
 fn remove_folder(path: &Path) -> io::Result<()> {
     for entry in path.read_dir()? {

@@ -93,6 +93,9 @@ fn api_server(node: &NodeSpec) -> Vec<String> {
         format!("--advertise-address={address}"),
         format!("--service-cluster-ip-range={}", node.service_ranges),
     ]);
+    if !node.controlled {
+        arguments.push("--disable-admission-plugins=ServiceAccount,TaintNodesByCondition".to_owned());
+    }
     for (flag, file) in [
         ("client-ca-file", "ca.crt"),
         ("kubelet-certificate-authority", "ca.crt"),

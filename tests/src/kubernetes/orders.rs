@@ -25,6 +25,8 @@ pub(super) struct NodeSpec {
     pub service_ranges: String,
     /// The address of the Service `kubernetes`.
     pub kubernetes_service: Ipv4Addr,
+    /// Whether controllers run, without which pods get no service account and new nodes stay tainted.
+    pub controlled: bool,
     /// How long an exec stream may be silent.
     pub streaming_idle: Duration,
     /// Below this under every hierarchy of control groups lies all that its pods are.

@@ -34,11 +34,8 @@ impl RunningKubernetes {
             self.make_keys(site, &ranges)?;
             for node in &site.nodes {
                 let spec = self.spec(site, node, &ranges, wanted);
-                let own = std::env::current_exe()?;
-                let program = own.with_file_name("prejoin-kubelab");
-                let program = if program.exists() { program } else { beside_tests(&own)? };
-                let program = program.to_str().context("the path is not UTF-8")?.to_owned();
-                let command = self.lab.command(&node.name, &[&program, "node"])?;
+                let program = self.folder.program.to_str().context("the path is not UTF-8")?;
+                let command = self.lab.command(&node.name, &[program, "node"])?;
                 self.nodes.push(NodeHandle::start(spec, &command)?);
             }
         }
@@ -58,11 +55,17 @@ impl RunningKubernetes {
                 node.ask(&Order::Start(Component::Etcd))?;
                 node.ask(&Order::Start(Component::ApiServer))?;
             }
+            if !wanted.kubelets {
+                return Ok(());
+            }
             node.ask(&Order::Start(Component::Containerd))?;
             node.ask(&Order::Import(images.clone()))
         })?;
         for context in &self.contexts {
             self.until_ready(context)?;
+        }
+        if !wanted.kubelets {
+            return Ok(());
         }
         self.on_all_nodes(|node| {
             if is_first(node.name()) {
@@ -100,7 +103,10 @@ impl RunningKubernetes {
     }
 
     /// Waits until the API server is ready for everything; nothing can be watched before.
-    pub(super) fn until_ready(&self, context: &str) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn until_ready(&self, context: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(PATIENCE_SECONDS);
         loop {
             let mut command = self.at_desk("kubectl")?;
@@ -170,6 +176,7 @@ impl RunningKubernetes {
             service_ranges: ranges.services.clone(),
             kubernetes_service: ranges.kubernetes_service,
             streaming_idle: wanted.streaming_idle,
+            controlled: wanted.kubelets,
             cgroup: format!("{}/{}", self.folder.name, node.name),
             pki: self.folder().join(&site.name),
             logs: self.folder().join("logs"),
@@ -178,7 +185,7 @@ impl RunningKubernetes {
     }
 }
 
-/// The ranges of a cluster, apart from those of all others.
+/// The ranges of a cluster, apart from those of all others, and as the recorded clusters have them.
 struct Ranges {
     pods: String,
     services: String,
@@ -190,21 +197,11 @@ impl Ranges {
         let number = site.number;
         let both = |v4: String, v6: String| if dual_stack { format!("{v4},{v6}") } else { v4 };
         Self {
-            pods: both(format!("10.{number}.0.0/16"), format!("fd10:{number}::/48")),
-            services: both(format!("10.{}.0.0/16", 100 + number), format!("fd20:{number}::/112")),
-            kubernetes_service: Ipv4Addr::new(10, 100 + number, 0, 1),
+            pods: both(format!("10.{}.0.0/16", 10 * number), format!("fd10:{number}::/48")),
+            services: both(format!("10.{}.0.0/16", 96 + number), format!("fd20:{number}::/112")),
+            kubernetes_service: Ipv4Addr::new(10, 96 + number, 0, 1),
         }
     }
-}
-
-/// Tests are one folder below the package's programs.
-fn beside_tests(own: &Path) -> anyhow::Result<std::path::PathBuf> {
-    let above = own.parent().and_then(Path::parent);
-    let program = above.context("a program is in a folder")?.join("prejoin-kubelab");
-    if !program.exists() {
-        bail!("{} is not built", program.display());
-    }
-    Ok(program)
 }
 
 /// Where a cluster's API server is.

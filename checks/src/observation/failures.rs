@@ -1,7 +1,7 @@
 //! [`Failures`]: what every probe of an audit showed, and the fewest causes of what failed.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::shown::{Shown, Symptom, shown};
 use super::{Observations, ProbeResult};
@@ -44,10 +44,11 @@ impl std::fmt::Display for Cause {
 impl<'o> Failures<'o> {
     /// Of these observations.
     pub fn of(observations: &'o Observations) -> Self {
-        let shown: Vec<Shown> = observations
+        let mut shown: Vec<Shown> = observations
             .probes()
             .map(|(probe, result)| result.map_or_else(|| never_ran(observations), |result| shown(probe, result)))
             .collect();
+        count_later_answers(observations, &mut shown);
         // Sizes are judged on their own.
         let is_cell =
             |probe: &PlannedProbe| !matches!(probe.kind, ProbeKind::PathMtu { .. } | ProbeKind::Resolve { .. });
@@ -164,6 +165,31 @@ impl Observations {
 fn never_ran(observations: &Observations) -> Shown {
     let why = observations.cut_short.as_deref().unwrap_or("the probe never ran");
     Shown::Unknown(Unknown::new(Reason::NoAgent, why))
+}
+
+/// Who was silent and answered when asked again is not behind a filter. What was lost at first counts as loss.
+fn count_later_answers(observations: &Observations, shown: &mut [Shown]) {
+    let ends = |probe: &PlannedProbe| (probe.from, probe.to.agent, probe.to.address, probe.kind.to_string());
+    let probes = &observations.plan.probes;
+    let is_silent = |shown: &Shown| matches!(shown, Shown::Failed(symptom) if symptom.tells_nothing());
+    let mut silent: HashMap<_, Vec<usize>> = HashMap::new();
+    for at in (0..shown.len()).filter(|at| is_silent(&shown[*at])) {
+        silent.entry(ends(&probes[at])).or_default().push(at);
+    }
+    if silent.is_empty() {
+        return;
+    }
+    for (at, probe) in probes.iter().enumerate() {
+        let Shown::Proven(evidence) = shown[at] else { continue };
+        for earlier in silent
+            .get(&ends(probe))
+            .into_iter()
+            .flatten()
+            .filter(|earlier| **earlier < at)
+        {
+            shown[*earlier] = Shown::Proven(evidence);
+        }
+    }
 }
 
 fn symptoms(shown: &[Shown], probes: &[usize]) -> Vec<Symptom> {

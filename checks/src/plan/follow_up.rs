@@ -1,7 +1,8 @@
 //! What a second look must tell apart: is it the sender, the receiver, or the way between the two?
 //!
 //! A cover meets each node once. Where a probe failed and others like it did not, its sender is tried against others, and others against its
-//! receiver. That is all: a few probes for each failure, none where everything alike failed.
+//! receiver. Where much is lost on the way, silence may be that and nothing else: then the silent are asked again as well. That is all: a few
+//! probes for each failure, none where everything alike failed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,6 +13,8 @@ use crate::observation::shown::Shown;
 
 /// Others that each suspect is tried against.
 const OTHERS: usize = 2;
+/// From this share of datagrams on that others like it lose, in percent, a silent probe is asked again.
+const MUCH_LOST_PERCENT: u32 = 20;
 
 /// Probes of one kind, between two clusters, over one family of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,7 +55,11 @@ pub fn follow_up(observations: &Observations) -> Option<Plan> {
         }
         let mut known: BTreeSet<(u32, Option<u32>)> =
             group.iter().map(|(probe, _)| (probe.from, probe.to.agent)).collect();
+        let ask_again = loses_much(observations, group);
         for (suspect, _) in group.iter().filter(|(_, failed)| *failed) {
+            if ask_again {
+                wanted.push((*suspect).clone());
+            }
             let receivers = group.iter().filter(|(other, _)| other.to.agent != suspect.to.agent);
             let to_others = receivers.map(|(other, _)| (suspect.from, *other));
             let senders = group.iter().filter(|(other, _)| other.from != suspect.from);
@@ -71,6 +78,19 @@ pub fn follow_up(observations: &Observations) -> Option<Plan> {
         }
     }
     (!wanted.is_empty()).then(|| planned(plan, wanted))
+}
+
+/// Whether those that answer lose much of what they are sent.
+fn loses_much(observations: &Observations, group: &[(&PlannedProbe, bool)]) -> bool {
+    let answering = group
+        .iter()
+        .filter(|(probe, failed)| !failed && matches!(probe.kind, ProbeKind::Udp { .. }));
+    let sent = answering.filter_map(|(probe, _)| observations.result(probe)?.sent.as_ref().ok());
+    let (all, answered) = sent.fold((0_u32, 0_u32), |(all, answered), sent| {
+        (all.saturating_add(sent.sent), answered.saturating_add(sent.answered))
+    });
+    let lost = u64::from(all.saturating_sub(answered));
+    all > 0 && lost * 100 >= u64::from(all) * u64::from(MUCH_LOST_PERCENT)
 }
 
 /// Whether this path takes less than its sender's own link: the size that another path may take.
@@ -177,6 +197,7 @@ impl Observations {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 mod tests {
     use super::follow_up;
     use crate::engine::judge_observed;
@@ -186,6 +207,7 @@ mod tests {
     use crate::observation::Observations;
     use crate::policy::Probe;
     use crate::profile::Profile::Clustermesh;
+    use crate::report::Verdict;
     use crate::samples::network::{ends, observe, plan, probing, silence};
     use crate::samples::{cilium, findings, value_mut};
 
@@ -244,6 +266,46 @@ mod tests {
     fn a_sender_is_told_from_the_one_receiver_that_a_cover_gave_it() {
         let (found, _) = cause(|from, _, what| from == "east-n3" && what == "UDP 8472");
         assert!(found.starts_with("UDP 8472 from east/east-n3 to west"), "{found}");
+    }
+
+    #[test]
+    fn who_is_silent_where_much_is_lost_is_asked_again_and_then_counts_as_lossy() {
+        let (facts, intent, policy) = (clusters(), Intent::default(), probing(Clustermesh, Probe::Cover));
+        let polices = |seen: &mut Observations, silent: &str| {
+            for (probe, result) in seen.plan.probes.iter().zip(&mut seen.results) {
+                let (from, _, what) = ends(&seen.plan, probe);
+                if !from.starts_with("east") || what != "UDP 8472" {
+                    continue;
+                }
+                if from == silent {
+                    silence(result);
+                } else if let Ok(sent) = &mut result.sent {
+                    (sent.sent, sent.answered) = (12, 3);
+                    sent.lossy_ports = vec![40_001, 40_002, 40_003];
+                }
+            }
+        };
+        let mut first = observe(plan(&facts, &intent, &policy));
+        polices(&mut first, "east-n2");
+        let mut more = observe(follow_up(&first).unwrap());
+        polices(&mut more, "");
+        first.add(more);
+        let report = judge_observed(&facts, Some(&first), &intent, &policy);
+        assert_eq!(findings(&report, "CM501")[0].verdict, Verdict::Pass);
+        assert_eq!(findings(&report, "NET302")[0].verdict, Verdict::Fail);
+
+        // Who stays silent is silent.
+        let mut first = observe(plan(&facts, &intent, &policy));
+        polices(&mut first, "east-n2");
+        let mut more = observe(follow_up(&first).unwrap());
+        polices(&mut more, "east-n2");
+        first.add(more);
+        let report = judge_observed(&facts, Some(&first), &intent, &policy);
+        let found = &findings(&report, "CM501")[0].found;
+        assert!(
+            found.starts_with("UDP 8472 from east/east-n2 to west: silent"),
+            "{found}"
+        );
     }
 
     #[test]

@@ -99,7 +99,7 @@ mod ssh_sites {
                 "a wrong host key",
                 &wrong,
                 &agent,
-                &["host key for", "has changed", "Host key verification failed"],
+                &["Host key for", "has changed", "Host key verification failed"],
             ),
             (
                 "an unknown host",

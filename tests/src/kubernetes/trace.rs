@@ -17,9 +17,12 @@ pub struct Trace {
     pub mounts: BTreeSet<String>,
     /// Protocol and local address of every socket that listens or takes datagrams or packets.
     pub sockets: BTreeSet<String>,
-    /// Links.
+    /// Links, but for the bridge that the network plugin makes for the first pod of a node and keeps.
     pub links: BTreeSet<String>,
 }
+
+/// The bridge of the lab's network plugin.
+const BRIDGE: &str = "cni0";
 
 impl RunningKubernetes {
     /// What is on a node.
@@ -68,6 +71,7 @@ impl RunningKubernetes {
             .lines()
             .skip(2)
             .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()))
+            .filter(|link| link != BRIDGE)
             .collect();
         Ok(trace)
     }

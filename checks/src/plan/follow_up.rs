@@ -197,7 +197,6 @@ impl Observations {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 mod tests {
     use super::follow_up;
     use crate::engine::judge_observed;

@@ -46,6 +46,7 @@ pub use self::enter::{Room, become_program, enter};
 pub(crate) use self::firewall::masquerade;
 pub use self::host::serve;
 pub use self::programs::program;
+pub(crate) use self::programs::{cargo_build, folder, workspace};
 pub use self::relay::relay;
 pub use self::topology::{MTU, Node, Site, Topology};
 pub use self::traffic::{Seen, Traffic};

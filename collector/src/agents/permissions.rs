@@ -59,11 +59,33 @@ const fn rule(
 const KEEP: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-const EXEC: &[Rule] = &[
-    rule("", &["pods"], &["list"], true, "Finds the agents."),
-    // Which of the two a server asks for depends on its version.
-    rule("", &["pods/exec"], &["create", "get"], true, "Starts sessions in them."),
-];
+// Rules that several accesses share.
+const NODES: Rule = rule(
+    "",
+    &["nodes"],
+    &["list"],
+    false,
+    "Tells which nodes lack an agent, and why.",
+);
+const EVENTS: Rule = rule(
+    "",
+    &["events"],
+    &["list", "watch"],
+    true,
+    "Tells what keeps an agent from its node.",
+);
+const ACCOUNTS: Rule = rule("", &["serviceaccounts"], KEEP, true, "The agents' accounts.");
+const POLICIES: Rule = rule(
+    "networking.k8s.io",
+    &["networkpolicies"],
+    KEEP,
+    true,
+    "Lets agents be probed and probe.",
+);
+/// Which of the two verbs a server asks for depends on its version.
+const SESSIONS: Rule = rule("", &["pods/exec"], &["create", "get"], true, "Starts sessions in them.");
+
+const EXEC: &[Rule] = &[rule("", &["pods"], &["list"], true, "Finds the agents."), SESSIONS];
 
 const INSTALL: &[Rule] = &[
     rule(
@@ -73,13 +95,7 @@ const INSTALL: &[Rule] = &[
         false,
         "The agents' namespace, where it is not there yet.",
     ),
-    rule(
-        "",
-        &["nodes"],
-        &["list"],
-        false,
-        "Tells which nodes lack an agent, and why.",
-    ),
+    NODES,
     rule(
         "scheduling.k8s.io",
         &["priorityclasses"],
@@ -94,15 +110,9 @@ const INSTALL: &[Rule] = &[
         false,
         "The cluster agent reads the cluster. Nobody may give what he has not: whoever installs it needs the rules of clusterrole.yaml as well.",
     ),
-    rule("", &["serviceaccounts"], KEEP, true, "The agents' accounts."),
+    ACCOUNTS,
     rule("apps", &["daemonsets", "deployments"], KEEP, true, "The agents."),
-    rule(
-        "networking.k8s.io",
-        &["networkpolicies"],
-        KEEP,
-        true,
-        "Lets agents be probed and probe.",
-    ),
+    POLICIES,
     rule(
         "",
         &["pods"],
@@ -110,13 +120,7 @@ const INSTALL: &[Rule] = &[
         true,
         "Waits for the agents, and for their end.",
     ),
-    rule(
-        "",
-        &["events"],
-        &["list", "watch"],
-        true,
-        "Tells what keeps an agent from its node.",
-    ),
+    EVENTS,
     rule(
         "batch",
         &["jobs"],
@@ -129,14 +133,8 @@ const INSTALL: &[Rule] = &[
 
 const EPHEMERAL: &[Rule] = &[
     rule("", &["namespaces"], KEEP, false, "A namespace for each audit."),
-    rule(
-        "",
-        &["nodes"],
-        &["list"],
-        false,
-        "Tells which nodes lack an agent, and why.",
-    ),
-    rule("", &["serviceaccounts"], KEEP, true, "The agents' accounts."),
+    NODES,
+    ACCOUNTS,
     rule("apps", &["daemonsets"], KEEP, true, "The agents on nodes."),
     rule(
         "batch",
@@ -145,13 +143,7 @@ const EPHEMERAL: &[Rule] = &[
         true,
         "The agent in the pod network, which everything else belongs to.",
     ),
-    rule(
-        "networking.k8s.io",
-        &["networkpolicies"],
-        KEEP,
-        true,
-        "Lets agents be probed and probe.",
-    ),
+    POLICIES,
     rule(
         RBAC,
         &["roles", "rolebindings"],
@@ -166,14 +158,8 @@ const EPHEMERAL: &[Rule] = &[
         true,
         "Finds the agents, waits for them and for their end.",
     ),
-    rule(
-        "",
-        &["events"],
-        &["list", "watch"],
-        true,
-        "Tells what keeps an agent from its node.",
-    ),
-    rule("", &["pods/exec"], &["create", "get"], true, "Starts sessions in them."),
+    EVENTS,
+    SESSIONS,
 ];
 
 impl Access {

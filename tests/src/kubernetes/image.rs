@@ -1,12 +1,13 @@
 //! The agents' image, as far as tests need one: both agents of this working tree, static, on an empty base.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, bail};
 
 use super::Programs;
+use crate::lab::{cargo_build, folder, workspace};
 
 /// Builds the agents and packs them as this image; gives the archive.
 ///
@@ -31,35 +32,15 @@ pub fn agents(programs: &Programs, image: &str) -> anyhow::Result<PathBuf> {
 
 /// Gives the folder of the static programs.
 fn build() -> anyhow::Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("the package is in a workspace")?;
     let architecture = std::env::consts::ARCH;
     let musl = format!("{architecture}-unknown-linux-musl");
     let sysroot = Command::new("rustc")
         .args(["--print", "sysroot"])
-        .current_dir(root)
+        .current_dir(workspace()?)
         .output()?;
     let sysroot = PathBuf::from(String::from_utf8(sysroot.stdout)?.trim());
     let has_musl = sysroot.join("lib/rustlib").join(&musl).exists();
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    for (name, _) in std::env::vars_os() {
-        // What Cargo tells this test of its own package: crates that look at it would be built anew, now and after.
-        let told = [
-            "CARGO_PKG_",
-            "CARGO_MANIFEST_",
-            "CARGO_BIN_",
-            "CARGO_CRATE_",
-            "CARGO_PRIMARY_",
-        ];
-        if name
-            .to_str()
-            .is_some_and(|name| told.iter().any(|told| name.starts_with(told)))
-        {
-            command.env_remove(name);
-        }
-    }
+    let mut command = cargo_build()?;
     let target = if has_musl {
         // The little C in it needs no C library.
         command.env(format!("CC_{}", musl.replace('-', "_")), "cc");
@@ -69,10 +50,9 @@ fn build() -> anyhow::Result<PathBuf> {
         command.env("RUSTFLAGS", "-C target-feature=+crt-static");
         format!("{architecture}-unknown-linux-gnu")
     };
-    command
-        .current_dir(root)
-        .args(["build", "--quiet", "--locked", "--package", "prejoin-agent"]);
     command.args([
+        "--package",
+        "prejoin-agent",
         "--bin",
         "prejoin-agent",
         "--bin",
@@ -84,18 +64,11 @@ fn build() -> anyhow::Result<PathBuf> {
     command
         .env("CARGO_PROFILE_DEV_STRIP", "true")
         .env("CARGO_PROFILE_DEV_DEBUG", "0");
-    let folder = target_folder()?;
-    command.arg("--target-dir").arg(&folder);
+    let own = folder()?;
+    let folder = own.parent().context("a profile's folder is in another")?;
+    command.arg("--target-dir").arg(folder);
     if !command.status().context("cannot run cargo")?.success() {
         bail!("the agents do not build for {target}");
     }
     Ok(folder.join(target).join("debug"))
-}
-
-/// `target`, of which a test's own program is two folders below, and a program one.
-fn target_folder() -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let mut folders = own.ancestors().skip(1).filter(|folder| !folder.ends_with("deps"));
-    let profile = folders.next().context("a program is in a folder")?;
-    Ok(profile.parent().context("a profile's folder is in another")?.to_owned())
 }

@@ -280,6 +280,11 @@ pub fn drop(on: Traffic) -> Fault {
     path(on, Action::Drop)
 }
 
+/// Packets of more bytes than this do not get through; whoever sends one is told so, or nobody is.
+pub fn narrow(on: Traffic, bytes: u32, told: bool) -> Fault {
+    path(on, Action::Mtu { bytes, told })
+}
+
 /// These packets are rejected.
 pub fn reject(on: Traffic, how: Rejection) -> Fault {
     path(on, Action::Reject(how))

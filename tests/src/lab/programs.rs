@@ -26,7 +26,7 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// Where Cargo puts this package's binaries, and the others'.
-pub(super) fn folder() -> anyhow::Result<PathBuf> {
+pub(crate) fn folder() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let folder = own.parent().context("a program is in a folder")?;
     let above = folder.parent().filter(|_| folder.ends_with("deps"));
@@ -34,9 +34,7 @@ pub(super) fn folder() -> anyhow::Result<PathBuf> {
 }
 
 fn build() -> anyhow::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("the package is in a workspace")?;
+    let root = workspace()?;
     let folder = folder()?;
     let oldest = ["prejoin", "prejoin-agent"]
         .iter()
@@ -50,25 +48,7 @@ fn build() -> anyhow::Result<()> {
     if oldest.is_some_and(|oldest| oldest > youngest) {
         return Ok(());
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    // What Cargo tells this test of its own package: crates that look at it would be built anew, now and after.
-    for (name, _) in std::env::vars_os() {
-        let told = [
-            "CARGO_PKG_",
-            "CARGO_MANIFEST_",
-            "CARGO_BIN_",
-            "CARGO_CRATE_",
-            "CARGO_PRIMARY_",
-        ];
-        if name
-            .to_str()
-            .is_some_and(|name| told.iter().any(|told| name.starts_with(told)))
-        {
-            command.env_remove(name);
-        }
-    }
-    command.current_dir(root).args(["build", "--quiet", "--locked"]);
+    let mut command = cargo_build()?;
     command.args(["--package", "prejoin-agent", "--package", "prejoin-collector"]);
     command.args(["--bin", "prejoin-agent", "--bin", "prejoin"]);
     if folder.ends_with("release") {
@@ -82,6 +62,37 @@ fn build() -> anyhow::Result<()> {
         bail!("prejoin and prejoin-agent do not build");
     }
     Ok(())
+}
+
+/// The folder of the workspace.
+pub(crate) fn workspace() -> anyhow::Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the package is in a workspace")
+}
+
+/// `cargo build` of this working tree; what of it is for the caller to say.
+pub(crate) fn cargo_build() -> anyhow::Result<Command> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    // What Cargo tells this test of its own package: crates that look at it would be built anew, now and after.
+    let told = [
+        "CARGO_PKG_",
+        "CARGO_MANIFEST_",
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+        "CARGO_PRIMARY_",
+    ];
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| told.iter().any(|told| name.starts_with(told)))
+        {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(workspace()?).args(["build", "--quiet", "--locked"]);
+    Ok(command)
 }
 
 /// When the youngest source of a package was changed.

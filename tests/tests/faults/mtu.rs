@@ -1,7 +1,7 @@
 //! Paths and links that carry less than a full packet.
 
 use prejoin_tests::lab::Lab;
-use prejoin_tests::lab::fault::{Action, NodeFault, everything, on_node, path};
+use prejoin_tests::lab::fault::{NodeFault, everything, narrow, on_node};
 
 use super::clusters;
 use super::scenario::{Scenario, assert_only};
@@ -11,13 +11,7 @@ fn path_mtu_1400_with_icmp() {
     let Some(scenario) = Scenario::clustermesh() else {
         return;
     };
-    let said = scenario.with(path(
-        everything(),
-        Action::Mtu {
-            bytes: 1400,
-            told: true,
-        },
-    ));
+    let said = scenario.with(narrow(everything(), 1400, true));
     assert_only(&said, &["CM508 fail: "]);
     assert!(
         said[0].contains("1400") && said[0].contains("172.31."),
@@ -30,13 +24,7 @@ fn path_mtu_1400_without_icmp_is_a_black_hole() {
     let Some(scenario) = Scenario::clustermesh() else {
         return;
     };
-    let said = scenario.with(path(
-        everything(),
-        Action::Mtu {
-            bytes: 1400,
-            told: false,
-        },
-    ));
+    let said = scenario.with(narrow(everything(), 1400, false));
     assert_only(&said, &["CM508 fail: "]);
     assert!(said[0].contains("1400") && said[0].contains("black hole"), "{said:?}");
 }
@@ -46,13 +34,7 @@ fn path_mtu_1400_in_one_direction_only() {
     let Some(scenario) = Scenario::clustermesh() else {
         return;
     };
-    let said = scenario.with(path(
-        everything().from("east"),
-        Action::Mtu {
-            bytes: 1400,
-            told: true,
-        },
-    ));
+    let said = scenario.with(narrow(everything().from("east"), 1400, true));
     assert_only(&said, &["CM508 fail: "]);
     assert!(
         said[0].contains("from east to west") && said[0].contains("1400"),
@@ -77,13 +59,7 @@ fn one_nodes_nic_is_smaller() {
 #[test]
 fn mtu_below_1280_with_ipv6() {
     let Some(scenario) = Scenario::dual_stack() else { return };
-    let said = scenario.with(path(
-        everything().ipv6(),
-        Action::Mtu {
-            bytes: 1200,
-            told: true,
-        },
-    ));
+    let said = scenario.with(narrow(everything().ipv6(), 1200, true));
     assert_only(&said, &["CM508 fail: "]);
     assert!(
         said.iter().any(|said| said.contains("IPv6") && said.contains("1200")),

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds the labs' programs and prints the directory that holds them: Kubernetes, etcd, containerd, CNI plugins, runc and Helm from
-# pinned Go modules, the labs' own from here.
+# Builds the labs' programs and prints the directory that holds them: Kubernetes, etcd, containerd, CNI plugins, runc, Helm and
+# kind from pinned Go modules, the labs' own from here.
 #
-#   build.sh [PART...]    kubernetes etcd containers runc helm own; all of them if none is named
+#   build.sh [PART...]    kubernetes etcd containers runc helm kind own; all of them if none is named
 #
 # The directory is named after the checksums of the pinned modules: the same pins are built once per machine, and
 # changed ones never find the binaries of another version.
@@ -11,7 +11,7 @@ set -euo pipefail
 lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${PREJOIN_LAB_CACHE:-$HOME/.cache/prejoin-lab}
 parts=("$@")
-((${#parts[@]})) || parts=(kubernetes etcd containers runc helm own)
+((${#parts[@]})) || parts=(kubernetes etcd containers runc helm kind own)
 
 if ! command -v go >/dev/null; then
     echo "build.sh: needs Go 1.26 or later on PATH" >&2
@@ -41,6 +41,8 @@ build_etcd() { build -o "$bin/etcd" -ldflags '-s -w' go.etcd.io/etcd/server/v3; 
 build_containers() { build -o "$bin/" -ldflags '-s -w' tool; }
 
 build_helm() { build -o "$bin/" -ldflags '-s -w' tool; }
+
+build_kind() { build -o "$bin/" -ldflags '-s -w' tool; }
 
 # runc is C in its first steps, and filters system calls by libseccomp, which is linked into it.
 build_runc() {
@@ -81,11 +83,16 @@ find_seccomp() {
 for part in "${parts[@]}"; do
     if [[ $part == own ]]; then
         (cd "$lab" && build -o "$bin/" -ldflags '-s -w' ./image ./loader ./measure ./pause)
-    elif [[ ! -e $bin/.complete-$part ]]; then
+        continue
+    fi
+    # No lab is made of it, so it has pins of its own.
+    done=$bin/.complete-$part
+    [[ $part != kind ]] || done=$done-$(cat "$lab"/kind/go.{mod,sum} | sha256sum | cut -c1-16)
+    if [[ ! -e $done ]]; then
         cd "$lab/$part"
         echo "building $part in $bin: some minutes the first time" >&2
         "build_$part"
-        touch "$bin/.complete-$part"
+        touch "$done"
     fi
 done
 echo "$bin"

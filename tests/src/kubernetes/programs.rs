@@ -35,8 +35,16 @@ impl Programs {
         Ok(build(&["helm"])?.join("helm"))
     }
 
+    /// Builds kind, of which no lab is made, and gives its path.
+    ///
+    /// # Errors
+    /// When it does not build.
+    pub fn kind() -> anyhow::Result<PathBuf> {
+        Ok(build(&["kind"])?.join("kind"))
+    }
+
     /// Whether what the build starts with is there.
-    pub(super) fn can_be_built() -> bool {
+    pub fn can_be_built() -> bool {
         let version = Command::new("go").arg("version").stdout(Stdio::null()).status();
         version.is_ok_and(|status| status.success())
     }

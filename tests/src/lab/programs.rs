@@ -102,7 +102,10 @@ fn look_at(folder: &Path, youngest: &mut SystemTime) -> anyhow::Result<()> {
         let path = entry.path();
         if entry.file_type()?.is_dir() {
             look_at(&path, youngest)?;
-        } else if path.extension().is_some_and(|end| end == "rs" || end == "toml") {
+        } else if path
+            .extension()
+            .is_some_and(|end| end == "rs" || end == "toml" || end == "yaml")
+        {
             *youngest = (*youngest).max(entry.metadata()?.modified()?);
         }
     }

@@ -68,6 +68,8 @@ pub struct ReadOptions {
     pub page_size: u32,
     /// The address of the API server, as the client's configuration has it.
     pub api_server: Option<http::Uri>,
+    /// Whether that configuration is what a pod is given with its service account, and no kubeconfig.
+    pub inside: bool,
     /// The cluster's name in the kubeconfig.
     pub kubeconfig_cluster: Option<String>,
     /// Is told about every answer.
@@ -95,6 +97,7 @@ impl Default for ReadOptions {
             timeout: Duration::from_secs(30),
             page_size: 500,
             api_server: None,
+            inside: false,
             kubeconfig_cluster: None,
             progress: None,
         }
@@ -225,10 +228,12 @@ fn finish(mut facts: ClusterFacts, reader: &Reader<'_>, options: &ReadOptions) -
     facts.api_server = options.api_server.as_ref().map_or_else(
         || Fact::unknown(Reason::NotFound, "read without a kubeconfig"),
         |uri| {
-            Fact::known(
-                host_and_port(uri),
-                Source::read("kubeconfig", "clusters[].cluster.server"),
-            )
+            let source = if options.inside {
+                Source::read("service account's environment", "KUBERNETES_SERVICE_HOST")
+            } else {
+                Source::read("kubeconfig", "clusters[].cluster.server")
+            };
+            Fact::known(host_and_port(uri), source)
         },
     );
     facts.kubeconfig_cluster = options.kubeconfig_cluster.as_ref().map_or_else(

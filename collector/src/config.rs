@@ -2,6 +2,7 @@
 //!
 //! Unknown keys are refused, and every error names file, line and column. Relative paths are relative to the file.
 
+mod agents;
 mod site;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::{self, LoadError};
 use crate::report::Format;
+pub use agents::AgentsEntry;
 pub use site::{ClusterAgents, ExecEntry, LocalEntry, Site, SiteNode, SshEntry, SshOptions};
 
 /// The version of the configuration format.
@@ -78,6 +80,9 @@ pub struct Config {
     /// How probes are sent.
     #[serde(default)]
     pub pace: PaceEntry,
+    /// Which agents in clusters send them.
+    #[serde(default)]
+    pub agents: AgentsEntry,
     /// How long one cluster may take to answer, as `30s` or `2m`.
     #[serde(default)]
     pub timeout: Option<Timeout>,

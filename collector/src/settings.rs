@@ -21,7 +21,7 @@ use prejoin_checks::profile::Profile;
 use crate::agents::Where;
 use crate::agents::ephemeral::Ephemeral;
 use crate::cli::{self, UseAgents};
-use crate::config::{ClusterAgents, ClusterEntry, Config, FailOn, Planned, Ranges, Site, Timeout};
+use crate::config::{AgentsEntry, ClusterAgents, ClusterEntry, Config, FailOn, Planned, Ranges, Site, Timeout};
 use crate::error::Error;
 use crate::fleet;
 use crate::load::{self, Asked};
@@ -71,19 +71,37 @@ pub struct Probing {
 }
 
 impl Probing {
-    /// What flags say of agents in clusters.
-    fn of_clusters(&mut self, args: &cli::AuditAgents) {
-        self.namespace.clone_from(&args.namespace);
-        self.use_installed = args.agents.map(|which| which == UseAgents::Installed);
+    /// What flags, and then the configuration, say of agents in clusters.
+    fn of_clusters(&mut self, args: &cli::AuditAgents, file: &AgentsEntry) {
+        let which = args.agents.or(file.which);
+        self.namespace = args.namespace.clone().or_else(|| file.namespace.clone());
+        self.use_installed = which.map(|which| which == UseAgents::Installed);
         let usual = Ephemeral::default();
-        self.ephemeral = (args.agents == Some(UseAgents::Ephemeral)).then(|| Ephemeral {
-            wanted: args.image.wanted(
-                args.namespace.as_deref().unwrap_or_default(),
-                args.agents_mode.unwrap_or(usual.wanted.mode),
-            ),
-            named: args.namespace.is_some(),
-            deadline: args.agents_deadline.map_or(usual.deadline, |deadline| deadline.0),
-            timeout: args.agents_timeout.map_or(usual.timeout, |timeout| timeout.0),
+        self.ephemeral = (which == Some(UseAgents::Ephemeral)).then(|| {
+            let mut image = args.image.clone();
+            image.image = image
+                .image
+                .filter(|image| !image.is_empty())
+                .or_else(|| file.image.clone());
+            image.image_pull_secret = image.image_pull_secret.or_else(|| file.image_pull_secret.clone());
+            if image.node_selector.is_empty() {
+                image.node_selector = file.node_selector.clone().into_iter().collect();
+            }
+            Ephemeral {
+                wanted: image.wanted(
+                    self.namespace.as_deref().unwrap_or_default(),
+                    args.agents_mode.or(file.mode).unwrap_or(usual.wanted.mode),
+                ),
+                named: self.namespace.is_some(),
+                deadline: args
+                    .agents_deadline
+                    .or(file.deadline)
+                    .map_or(usual.deadline, |deadline| deadline.0),
+                timeout: args
+                    .agents_timeout
+                    .or(file.timeout)
+                    .map_or(usual.timeout, |timeout| timeout.0),
+            }
         });
     }
 
@@ -158,7 +176,7 @@ impl Settings {
         let asked = None;
         let mut settings = Self::new(&file, clusters, &args.judging, file.reading(&args.reading), now, asked)?;
         settings.probing = file.probing(&args.sending, &settings.clusters);
-        settings.probing.of_clusters(&args.agents);
+        settings.probing.of_clusters(&args.agents, &file.config.agents);
         Ok(settings)
     }
 

@@ -3,6 +3,7 @@
 # kind from pinned Go modules, the labs' own from here.
 #
 #   build.sh [PART...]    kubernetes etcd containers runc helm kind own; all of them if none is named
+#   build.sh --can-build  builds nothing; says what the machine lacks for it, and fails if it lacks anything
 #
 # The directory is named after the checksums of the pinned modules: the same pins are built once per machine, and
 # changed ones never find the binaries of another version.
@@ -19,6 +20,21 @@ if ! command -v go >/dev/null; then
 fi
 pins=$(cat "$lab"/{kubernetes,etcd,containers,runc,helm}/go.{mod,sum} | sha256sum | cut -c1-16)
 bin=$cache/$pins/bin
+
+# runc is linked with a C library whose development files are no Go module.
+if [[ ${1-} == --can-build ]]; then
+    if [[ ! -e $bin/.complete-runc ]]; then
+        if ! command -v "${CC:-cc}" >/dev/null && ! command -v gcc >/dev/null; then
+            echo "build.sh: runc needs a C compiler" >&2
+            exit 1
+        fi
+        if ! command -v apt-get >/dev/null && ! { command -v pkg-config && pkg-config --static --exists libseccomp; } >/dev/null 2>&1; then
+            echo "build.sh: runc needs the development files of libseccomp and pkg-config" >&2
+            exit 1
+        fi
+    fi
+    exit 0
+fi
 mkdir -p "$bin"
 exec 9>"$cache/$pins/build.lock"
 flock 9

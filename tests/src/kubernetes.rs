@@ -163,7 +163,7 @@ fn lacking() -> Option<&'static str> {
     if !geteuid().is_root() {
         Some("kubelets need root")
     } else if !Programs::can_be_built() {
-        Some("there is no Go to build it with")
+        Some("what it is built with is not there: see above")
     } else {
         None
     }

@@ -42,6 +42,7 @@ async fn read(name: String, read_secrets: bool) -> ClusterFacts {
         read_secrets,
         timeout: TIMEOUT,
         api_server: Some(config.cluster_url.clone()),
+        inside: true,
         ..ReadOptions::default()
     };
     match cluster::connect(config) {

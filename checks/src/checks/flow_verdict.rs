@@ -21,8 +21,8 @@ use crate::report::Evidence;
 pub(crate) const NO_AGENT: &str = "no agent is there to prove a flow";
 
 /// What to do about it.
-pub(crate) const START_AGENTS: &str =
-    "run agents on the nodes and name them under `sites` in prejoin.yaml, or leave flows out with --probe none";
+pub(crate) const START_AGENTS: &str = "let agents probe: --agents ephemeral starts them for one audit, `prejoin agents install` for many, and `sites` in prejoin.yaml names those \
+     of other hosts; or leave flows out with --probe none";
 
 /// What is known of one flow.
 pub(crate) fn judge(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Where agents are installed unless another namespace is named.
@@ -41,7 +43,8 @@ const RESTRICTED: &str = include_str!("../../../manifests/components/restricted/
 const ANCHOR: &str = include_str!("../../../manifests/run/anchor.yaml");
 
 /// Which agents, and what they may.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Node agents alone.
     Node,

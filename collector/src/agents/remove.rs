@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
 use super::follow::Followed;
-use super::manifest::{self, DEADLINE, LABEL, RUN};
+use super::manifest::{self, DEADLINE, LABEL, NOT_OF_A_RUN, RUN};
 use super::objects::{self, Found, Owner, Scope, Which};
 use super::trouble::Trouble;
 
@@ -42,8 +43,54 @@ pub async fn remove_installed(
     let found = found
         .into_iter()
         .filter(|found| found.kind.name != "Namespace" || found.name == namespace);
-    let found = found.collect();
-    remove(client, found, namespace, Which::Installed, dry_run, timeout).await
+    let found: Vec<Found> = found.collect();
+    let others = if found.iter().any(|found| !found.kind.namespaced) {
+        installed_elsewhere(client, namespace).await
+    } else {
+        Ok(Vec::new())
+    };
+    let (why, others) = match others {
+        Ok(others) => (format!("agents in {} use it", others.join(", ")), Some(others)),
+        Err(trouble) => (format!("whether agents elsewhere use it is not known: {trouble}"), None),
+    };
+    let is_of_use = |found: &Found| is_shared(found, namespace, others.as_deref());
+    let (shared, own) = found.into_iter().partition::<Vec<Found>, _>(is_of_use);
+    let mut removed = remove(client, own, namespace, Which::Installed, dry_run, timeout).await?;
+    removed
+        .left
+        .extend(shared.iter().map(|found| format!("{}: {why}", found.shown())));
+    Ok(removed)
+}
+
+/// The other namespaces with agents that stay, whoever installed them.
+async fn installed_elsewhere(client: &kube::Client, namespace: &str) -> Result<Vec<String>, Trouble> {
+    let sets: Api<DaemonSet> = Api::all(client.clone());
+    let list = sets
+        .list(&ListParams::default().labels(&format!("{LABEL},{NOT_OF_A_RUN}")))
+        .await;
+    let list = list.map_err(|error| Trouble::of("list daemonsets", &error))?;
+    let mut others: Vec<String> = list
+        .items
+        .into_iter()
+        .filter_map(|set| set.metadata.namespace)
+        .collect();
+    others.retain(|other| other != namespace);
+    others.sort();
+    others.dedup();
+    Ok(others)
+}
+
+/// Whether what has no namespace is, or may be, of use to the agents of other namespaces; `others` are those, if they are known.
+fn is_shared(found: &Found, namespace: &str, others: Option<&[String]>) -> bool {
+    match found.kind.name {
+        "PriorityClass" | "ClusterRole" => others.is_none_or(|others| !others.is_empty()),
+        "ClusterRoleBinding" => {
+            let bound = found.object.data["subjects"][0]["namespace"].as_str();
+            let is_theirs = |bound: &str| others.is_none_or(|others| others.iter().any(|other| other == bound));
+            bound.is_some_and(|bound| bound != namespace && is_theirs(bound))
+        }
+        _ => false,
+    }
 }
 
 /// Removes the agents of one run.

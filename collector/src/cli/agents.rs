@@ -1,6 +1,8 @@
 //! `prejoin agents`.
 
 use clap::{Args, Subcommand, ValueEnum};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::{Clusters, ListFormat};
 use crate::agents::manifest::{self, Mode, Wanted};
@@ -60,7 +62,8 @@ impl Image {
 }
 
 /// Which agents an audit uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum UseAgents {
     /// Those that are installed; that there are none is an error.
     Installed,
@@ -160,7 +163,7 @@ pub struct Rbac {
     #[command(flatten)]
     pub placed: Placed,
     /// What you want to do (repeatable); everything without it
-    #[arg(long = "for", value_enum, value_name = "ACCESS")]
+    #[arg(long = "for", visible_alias = "mode", value_enum, value_name = "ACCESS")]
     pub access: Vec<Access>,
     /// Print the roles that permit it instead; asks no cluster
     #[arg(long)]

@@ -45,8 +45,9 @@ impl Programs {
 
     /// Whether what the build starts with is there.
     pub fn can_be_built() -> bool {
-        let version = Command::new("go").arg("version").stdout(Stdio::null()).status();
-        version.is_ok_and(|status| status.success())
+        // It says itself what is missing.
+        let able = Command::new("bash").arg(script()).arg("--can-build").status();
+        able.is_ok_and(|status| status.success())
     }
 
     /// Path of a program: `kubectl`.
@@ -74,8 +75,12 @@ impl Programs {
     }
 }
 
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/build.sh")
+}
+
 fn build(parts: &[&str]) -> anyhow::Result<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/build.sh");
+    let script = script();
     let output = Command::new("bash")
         .arg(&script)
         .args(parts)

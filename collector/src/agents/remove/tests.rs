@@ -45,3 +45,26 @@ fn what_others_applied_is_left_alone_and_they_are_named() {
     run.owner = Owner::Us;
     assert_eq!(left_alone(&run), None);
 }
+
+fn cluster_wide(kind: &str, subjects: &serde_json::Value) -> Found {
+    let kind = KINDS.into_iter().find(|known| known.name == kind).unwrap();
+    let object = json!({ "metadata": { "name": "prejoin" }, "subjects": subjects });
+    Found::of(kind, serde_json::from_value(object).unwrap())
+}
+
+#[test]
+fn what_agents_of_another_namespace_use_stays() {
+    let others = ["tools".to_owned()];
+    let class = cluster_wide("PriorityClass", &json!([]));
+    assert!(is_shared(&class, "prejoin-system", Some(&others)));
+    assert!(!is_shared(&class, "prejoin-system", Some(&[])));
+    assert!(is_shared(&class, "prejoin-system", None), "what is not known stays");
+
+    let bound_to = |namespace: &str| cluster_wide("ClusterRoleBinding", &json!([{ "namespace": namespace }]));
+    assert!(is_shared(&bound_to("tools"), "prejoin-system", Some(&others)));
+    assert!(!is_shared(&bound_to("prejoin-system"), "prejoin-system", Some(&others)));
+    assert!(
+        !is_shared(&bound_to("gone"), "prejoin-system", Some(&others)),
+        "its agents are gone"
+    );
+}

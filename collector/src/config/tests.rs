@@ -29,6 +29,8 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(config.submariner.globalnet, Some(true));
     assert_eq!(config.external_networks[0].name, "office");
     assert_eq!(config.pace.timeout, Some(ProbeTimeout { millis: 500 }));
+    assert_eq!(config.agents.which, Some(crate::cli::UseAgents::Ephemeral));
+    assert_eq!(config.agents.mode, Some(crate::agents::manifest::Mode::Restricted));
     let (edge, lab) = (&config.sites[0].nodes, &config.sites[1].nodes);
     assert_eq!(edge[0].ssh, Some(SshEntry::Destination("admin@gw1.example".to_owned())));
     let gw2 = SshOptions {

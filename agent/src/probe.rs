@@ -10,12 +10,14 @@ mod nat_discovery;
 pub mod outcome;
 pub mod pace;
 mod path_mtu;
+mod reach;
 mod tally;
 mod tcp;
 mod tls;
 mod udp;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::pace::Pacers;
+use self::reach::Reached;
 use crate::nonce::Seal;
 use crate::protocol::ProbeOrder;
 
@@ -116,6 +119,7 @@ pub async fn run(
 ) -> u64 {
     let before = context.packets.load(Ordering::Relaxed);
     let tools = Arc::new(Tools {
+        reached: Reached::of(&orders),
         context: Arc::clone(context),
         udp: udp::Sources::new(Arc::clone(context)),
         icmp: icmp::Clients::default(),
@@ -151,7 +155,8 @@ fn at_once(pace: &Pace) -> usize {
     usize::try_from(begun.clamp(LEAST_AT_ONCE, MOST_AT_ONCE)).unwrap_or(usize::MAX)
 }
 
-/// One order of each target, then the second of each, and so on: a target whose own cap is low does not hold up the others.
+/// One order of each target, then the second of each, and so on: a target whose own cap is low does not hold up the others. Path MTU searches
+/// come last, as they wait for what else is sent to their port.
 fn in_turns(orders: Vec<ProbeOrder>) -> impl Iterator<Item = ProbeOrder> {
     let mut of_target: HashMap<Option<IpAddr>, u32> = HashMap::new();
     let mut turns: Vec<_> = orders
@@ -159,7 +164,8 @@ fn in_turns(orders: Vec<ProbeOrder>) -> impl Iterator<Item = ProbeOrder> {
         .map(|order| {
             let turn = of_target.entry(order.address).or_default();
             *turn += 1;
-            (*turn, order)
+            let waits = matches!(order.kind, ProbeKind::PathMtu { .. });
+            ((waits, *turn), order)
         })
         .collect();
     turns.sort_by_key(|(turn, _)| *turn);
@@ -169,6 +175,7 @@ fn in_turns(orders: Vec<ProbeOrder>) -> impl Iterator<Item = ProbeOrder> {
 /// What the probes of one run share.
 struct Tools {
     context: Arc<ProbeContext>,
+    reached: Reached,
     udp: udp::Sources,
     icmp: icmp::Clients,
 }
@@ -189,7 +196,9 @@ async fn probe(tools: &Tools, order: ProbeOrder) -> Result<Sent, Unknown> {
         }
         ProbeKind::Udp { port } => {
             let target = SocketAddr::new(target(&order).await?, port);
-            udp::probe(&tools.udp, order.id, target, order.listening).await
+            let result = udp::probe(&tools.udp, order.id, target, order.listening).await;
+            tools.reached.finished(target, result.as_ref().ok());
+            result
         }
         ProbeKind::Resolve { names } => Ok(resolve_all(names).await),
         ProbeKind::Icmp => icmp::probe(context, &tools.icmp, order.id, target(&order).await?).await,
@@ -203,13 +212,15 @@ async fn probe(tools: &Tools, order: ProbeOrder) -> Result<Sent, Unknown> {
             ceiling,
             ref candidates,
         } => {
+            let target = SocketAddr::new(target(&order).await?, port);
             let asked = path_mtu::Order {
                 id: order.id,
-                target: SocketAddr::new(target(&order).await?, port),
+                target,
                 floor,
                 ceiling,
                 candidates,
                 listening: order.listening,
+                before: tools.reached.known(target).await,
             };
             Box::pin(path_mtu::probe(context, asked)).await
         }
@@ -284,6 +295,13 @@ fn source_address(target: SocketAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip())
 }
 
+/// A time by chance, on average this one.
+fn about(time: Duration) -> Duration {
+    // A hasher's keys are random and never the same twice.
+    let chance = RandomState::new().hash_one(()) >> 32;
+    (time * 2).mul_f64(f64::from(u32::try_from(chance).unwrap_or(0)) / f64::from(u32::MAX))
+}
+
 /// The beginning of a text, of at most so many bytes and of whole characters.
 fn cut(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes.min(text.len()))
@@ -344,6 +362,22 @@ mod tests {
         ];
         let ids: Vec<_> = in_turns(orders).map(|order| order.id).collect();
         assert_eq!(ids, [1, 4, 6, 2, 5, 3]);
+    }
+
+    #[test]
+    fn searches_for_the_path_mtu_wait_for_everything_else() {
+        let search = ProbeOrder {
+            kind: ProbeKind::PathMtu {
+                port: 1,
+                floor: 576,
+                ceiling: 1_500,
+                candidates: Vec::new(),
+            },
+            ..order(1, [192, 0, 2, 1])
+        };
+        let orders = vec![search, order(2, [192, 0, 2, 2]), order(3, [192, 0, 2, 2])];
+        let ids: Vec<_> = in_turns(orders).map(|order| order.id).collect();
+        assert_eq!(ids, [2, 3, 1]);
     }
 
     #[test]

@@ -22,6 +22,7 @@
 pub mod address;
 pub mod addressing;
 pub mod catalog;
+mod chance;
 pub mod check;
 pub mod checks;
 pub mod cidr;

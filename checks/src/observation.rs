@@ -4,6 +4,7 @@
 //! evidence that makes ([`Evidence`]) is worked out here, so that a saved audit is judged again by better rules.
 
 pub mod failures;
+mod loss;
 pub mod shown;
 
 use std::net::{IpAddr, SocketAddr};

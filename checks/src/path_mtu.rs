@@ -5,12 +5,13 @@
 //! 2  if a hop said "too big": what it said and one byte more, twice each            done if the one arrives and the other does not
 //! 3  a gap of more than 90 sizes: at most 90 of them, evenly                        1280 to 9000: leaves gaps of 85
 //! 4  every size that is left, twice each                                            exact to the byte
-//! 5  if datagrams get lost at random: the next size, as often as the loss demands
+//! 5  if datagrams get lost at random: a size by turns with one that arrives, the ceiling first, in the end the next size
 //! ```
 //!
 //! Only the last round needs a whole timeout of silence; the ones before end when what arrives has arrived. What is lost at random costs
-//! rounds, never correctness: a size that arrives proves all smaller ones, and a size counts as too big only when it failed as often as
-//! makes chance improbable. What a hop says is a hint, to be confirmed by what arrives and what does not. A path without loss takes at most
+//! rounds, never correctness: a size that arrives proves all smaller ones, and where anything is lost a size counts as too big only when it
+//! failed beside so many that arrived that no chance would choose so. What is not decided within the datagrams that one search may send is
+//! [left open](PathMtu::left_open). What a hop says is a hint, to be confirmed by what arrives and what does not. A path without loss takes at most
 //! 20 + 90 + 2 x 90 datagrams; [`Search::MOST_DATAGRAMS`] is never exceeded.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,14 +20,18 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::chance;
+
 /// What a search for the path MTU found. All sizes are of whole IP packets, in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PathMtu {
     /// The largest size that arrived, as the peer confirmed; 0 if none did.
     pub largest_confirmed: u16,
-    /// The smallest size that did not; absent where the ceiling itself arrived.
+    /// The smallest size that did not; absent where the ceiling itself arrived, or loss leaves it open.
     pub smallest_failed: Option<u16>,
+    /// Whether so much is lost that sizes between those two may arrive as well.
+    pub left_open: bool,
     /// MTU of the sender's own link: larger sizes never leave.
     pub link_mtu: u16,
     /// The hop that said "too big", and the MTU it gave; absent where nobody said so.
@@ -84,9 +89,20 @@ pub struct Search {
     hints: u32,
     /// What a hop said: what turned out to be so, otherwise the latest.
     told: Option<TooBig>,
+    /// What became of other datagrams on this way, all of sizes that arrive.
+    before: Beside,
+    /// What became of what was sent by turns with each size on trial.
+    trials: BTreeMap<u16, Beside>,
     stage: Stage,
     sent: u32,
     rounds: u32,
+}
+
+/// Datagrams of sizes that arrive.
+#[derive(Debug, Clone, Copy, Default)]
+struct Beside {
+    sent: u32,
+    arrived: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -111,6 +127,13 @@ enum Stage {
     Hint(TooBig),
     Grid,
     Sweep,
+    /// Where datagrams get lost: a size, by turns with one that arrives.
+    Trial {
+        size: u16,
+        other: u16,
+        /// How many of the other had arrived before.
+        arrived: u32,
+    },
     Over,
 }
 
@@ -130,8 +153,14 @@ impl Search {
     const SILENT_COPIES: usize = 5;
     /// The most hints that are followed: hops that say something else each time are not believed for ever.
     const HINTS: u32 = 4;
-    /// The most copies of the deciding size.
-    const MOST_COPIES: u32 = 12;
+    /// How often a size must fail where nothing else does.
+    const COPIES: u32 = 2;
+    /// The most copies of a size on trial in one round.
+    const TRIAL_COPIES: u32 = 64;
+    /// A size on trial fails when chance alone would have it so at most this often.
+    const CHANCE: f64 = 1e-5;
+    /// So many others must arrive beside it for that.
+    const TRIAL_ARRIVALS: u32 = 18;
 
     /// Between a floor that is worth knowing and a ceiling beyond which nothing is, or the own link's MTU if that is less. Sizes that decide
     /// something, the candidates, are tried first.
@@ -156,10 +185,17 @@ impl Search {
             hint: None,
             hints: 0,
             told: None,
+            before: Beside::default(),
+            trials: BTreeMap::new(),
             stage: Stage::Candidates,
             sent: 0,
             rounds: 0,
         }
+    }
+
+    /// Of so many small datagrams sent on this way before, so many arrived.
+    pub fn know_loss(&mut self, sent: u32, arrived: u32) {
+        self.before = Beside { sent, arrived };
     }
 
     /// The round before is over; which sizes to send next. None when the search is over.
@@ -196,11 +232,17 @@ impl Search {
         matches!(self.stage, Stage::Silent(_)) && self.confirmed == 0
     }
 
+    /// Whether this round tells a size from loss: its datagrams are to be spread in time, and no more of them are to be sent once one of the
+    /// size on trial has arrived.
+    pub fn is_trial(&self) -> bool {
+        matches!(self.stage, Stage::Trial { .. })
+    }
+
     fn patience(&self) -> Patience {
         match self.stage {
             Stage::Candidates | Stage::Grid => Patience::RoundTrips,
             Stage::Silent(rounds) if rounds + 1 < Self::SILENT_ROUNDS => Patience::RoundTrips,
-            Stage::Silent(_) | Stage::Hint(_) | Stage::Sweep | Stage::Over => Patience::Timeout,
+            Stage::Silent(_) | Stage::Hint(_) | Stage::Sweep | Stage::Trial { .. } | Stage::Over => Patience::Timeout,
         }
     }
 
@@ -258,6 +300,7 @@ impl Search {
             // Every size up to what the hop said has arrived: the rest fails as it said, or the next round shows that it lied.
             (Stage::Candidates | Stage::Grid, Some(hint)) => self.round.range(..=hint.mtu).all(arrived),
             (Stage::Hint(hint), Some(newer)) if newer.mtu < hint.mtu => true,
+            (Stage::Trial { size, .. }, _) => arrived(&size),
             (Stage::Hint(hint), _) => self.confirmed == hint.mtu && refused(&(hint.mtu + 1)),
             _ => self.round.iter().all(|size| arrived(size) || refused(size)),
         }
@@ -265,13 +308,20 @@ impl Search {
 
     /// What was found.
     pub fn finish(&self) -> PathMtu {
-        let fails = (self.confirmed < self.ceiling).then(|| {
-            let above = self.tried.range(self.confirmed + 1..).map(|(&size, _)| size);
-            above.into_iter().next().unwrap_or(self.ceiling)
-        });
+        let all_arrives = self.confirmed >= self.ceiling;
+        let left_open = !all_arrives && self.confirmed > 0 && self.loses() && !self.is_refuted(self.confirmed + 1);
+        let mut above = self.tried.range(self.confirmed + 1..).map(|(&size, _)| size);
+        let fails = if all_arrives {
+            None
+        } else if left_open {
+            above.find(|size| self.is_refuted(*size))
+        } else {
+            Some(above.next().unwrap_or(self.ceiling))
+        };
         PathMtu {
             largest_confirmed: self.confirmed,
             smallest_failed: fails,
+            left_open,
             link_mtu: self.link_mtu,
             told: self.told.filter(|_| fails.is_some()),
             black_hole: fails.is_some() && self.confirmed > 0 && self.told.is_none(),
@@ -288,6 +338,12 @@ impl Search {
                 tried.before += tried.now;
                 tried.now = 0;
                 tried.given_up |= decided;
+            }
+        }
+        if let Stage::Trial { size, other, arrived } = self.stage {
+            let now = self.tried.get(&other).map_or(0, |tried| tried.arrived);
+            if let Some(trial) = self.trials.get_mut(&size) {
+                trial.arrived += now.saturating_sub(arrived);
             }
         }
         if let Stage::Hint(hint) = self.stage {
@@ -325,13 +381,18 @@ impl Search {
         if self.is_decided(silence_decided) {
             return Vec::new();
         }
-        let copies = self.copies_wanted();
+        if self.loses_much() && !self.is_refuted(self.ceiling) {
+            // Where it arrives, no other size matters.
+            return self.try_by_turns(self.ceiling);
+        }
         let next = self.confirmed + 1;
-        if self.tried.get(&next).is_some_and(|tried| tried.given_up) {
-            // The very next size failed, but not yet often enough to rule out chance. Larger ones prove it as well if they arrive.
+        if let Some(failed) = self.tried.get(&next).filter(|tried| tried.given_up) {
+            // The very next size failed, but not yet often enough to rule out chance.
+            if self.loses() {
+                return self.try_by_turns(next);
+            }
             self.stage = Stage::Sweep;
-            let failed = self.tried[&next].before;
-            return vec![next; copies.saturating_sub(failed).max(1) as usize];
+            return vec![next; Self::COPIES.saturating_sub(failed.before).max(1) as usize];
         }
         let first_failed = self
             .tried
@@ -373,35 +434,70 @@ impl Search {
         possible.filter(|&size| size <= self.ceiling).collect()
     }
 
-    /// Whether the size after the largest that arrived is proven to fail.
-    fn is_decided(&self, silence_decided: bool) -> bool {
-        let Some(next) = self.tried.get(&(self.confirmed + 1)) else {
-            return false;
-        };
-        if next.refused && self.told.is_some_and(|told| told.mtu == self.confirmed) {
-            return true;
-        }
-        silence_decided && next.given_up && next.before >= self.copies_wanted()
+    /// As many of a size as are likely to decide about it, each next to one of the largest that arrives: which of the two comes first must not
+    /// follow any beat that a policer may have.
+    fn try_by_turns(&mut self, size: u16) -> Vec<u16> {
+        let other = self.confirmed;
+        let arrived = self.tried.get(&other).map_or(0, |tried| tried.arrived);
+        self.stage = Stage::Trial { size, other, arrived };
+        let Beside { sent, arrived } = self.below();
+        let wanted = Self::TRIAL_ARRIVALS * sent.max(1) / arrived.max(1);
+        let room = (Self::MOST_DATAGRAMS - self.sent) / 2;
+        let copies = wanted.clamp(Self::TRIAL_ARRIVALS, Self::TRIAL_COPIES).min(room);
+        self.trials.entry(size).or_default().sent += copies;
+        let pairs = (0..copies).flat_map(|turn| {
+            // The sequence of Thue and Morse has no period.
+            if turn.count_ones() % 2 == 0 {
+                [size, other]
+            } else {
+                [other, size]
+            }
+        });
+        pairs.collect()
     }
 
-    /// How often a size must fail before that cannot be chance: so often that the loss seen makes it less likely than 1 in 100,000.
-    fn copies_wanted(&self) -> u32 {
+    /// Whether the size after the largest that arrived is proven to fail.
+    fn is_decided(&self, silence_decided: bool) -> bool {
+        let size = self.confirmed + 1;
+        let Some(next) = self.tried.get(&size) else {
+            return false;
+        };
+        if self.is_refuted(size) {
+            return true;
+        }
+        !self.loses() && silence_decided && next.given_up && next.before >= Self::COPIES
+    }
+
+    /// Whether a size fails for sure, whatever is lost beside: a hop says so and what it says holds, or it failed by turns with one that arrives.
+    fn is_refuted(&self, size: u16) -> bool {
+        let told = self.told.is_some_and(|told| told.mtu == self.confirmed);
+        let refused = |tried: &Tried| told && tried.refused;
+        let mut smaller = self.tried.range(self.confirmed + 1..=size);
+        let mut trials = self.trials.range(self.confirmed + 1..=size);
+        smaller.any(|(_, tried)| refused(tried))
+            || trials
+                .any(|(_, beside)| chance::of_missing_all(beside.sent, beside.sent, beside.arrived) <= Self::CHANCE)
+    }
+
+    /// What became of all that is small enough to arrive.
+    fn below(&self) -> Beside {
         let below = self.tried.range(..=self.confirmed).map(|(_, tried)| tried);
-        let (sent, arrived) = below.fold((0, 0), |(sent, arrived), tried| {
-            (sent + tried.before + tried.now, arrived + tried.arrived)
-        });
-        let lost = sent - arrived.min(sent);
-        if lost == 0 {
-            return 2;
-        }
-        let loss = f64::from(lost + 1) / f64::from(sent + 1);
-        let mut copies = 2;
-        let mut chance = loss * loss;
-        while chance > 1e-5 && copies < Self::MOST_COPIES {
-            chance *= loss;
-            copies += 1;
-        }
-        copies
+        below.fold(self.before, |sum, tried| Beside {
+            sent: sum.sent + tried.before + tried.now,
+            arrived: sum.arrived + tried.arrived,
+        })
+    }
+
+    /// Whether anything is lost that is small enough to arrive.
+    fn loses(&self) -> bool {
+        let Beside { sent, arrived } = self.below();
+        arrived < sent
+    }
+
+    /// Whether so much is lost that searching on for what may merely have been lost is the longer way.
+    fn loses_much(&self) -> bool {
+        let Beside { sent, arrived } = self.below();
+        sent.saturating_sub(arrived) > sent / 5
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use super::outcome::Met;
+use super::reach::Reach;
 use super::tally::{Arrival, Tally};
 use super::{ProbeContext, local_failure};
 use crate::datagram::{self, clock_micros};
@@ -37,6 +38,8 @@ pub(super) struct Order<'a> {
     pub(super) ceiling: u16,
     pub(super) candidates: &'a [u16],
     pub(super) listening: Option<Listening>,
+    /// What became of the small datagrams to the same port, if there were any.
+    pub(super) before: Option<Reach>,
 }
 
 /// A socket, and the port it sends from.
@@ -65,6 +68,15 @@ pub(super) async fn probe(context: &ProbeContext, order: Order<'_>) -> Result<Se
             "no listener of ours is bound there, so that nothing confirms what arrives",
         ));
     }
+    if order.before.is_some_and(|before| before.answered == 0) {
+        return Err(Unknown::new(
+            Reason::Unreachable,
+            format!(
+                "nothing arrives on UDP {}, so that no size was tried",
+                order.target.port()
+            ),
+        ));
+    }
     let mut driver = Driver {
         // The link's own MTU is the kernel's to enforce: it refuses what is larger, and says so.
         search: Search::new(order.floor, order.ceiling, order.candidates, order.ceiling),
@@ -75,6 +87,9 @@ pub(super) async fn probe(context: &ProbeContext, order: Order<'_>) -> Result<Se
         sizes: HashMap::new(),
         longest_round_trip: None,
     };
+    if let Some(before) = order.before {
+        driver.search.know_loss(before.sent, before.answered);
+    }
     if let Err(error) = driver.run().await {
         let no_route = [io::ErrorKind::NetworkUnreachable, io::ErrorKind::HostUnreachable];
         if !no_route.contains(&error.kind()) {
@@ -132,7 +147,19 @@ impl Driver<'_> {
             if round.sizes.is_empty() {
                 return Ok(());
             }
+            // One moment of loss, or one beat of a policer, must not decide.
+            let apart = if self.search.is_trial() {
+                self.context.stagger() / u32::try_from(round.sizes.len()).unwrap_or(u32::MAX)
+            } else {
+                Duration::ZERO
+            };
             for size in round.sizes {
+                if self.search.is_trial() {
+                    if self.search.is_round_over() {
+                        break;
+                    }
+                    tokio::time::sleep(super::about(apart)).await;
+                }
                 self.context
                     .pacers
                     .take(self.order.target.ip(), cost::EXCHANGE_PACKETS)

@@ -228,7 +228,8 @@ pub(super) async fn probe(
     Ok(sent)
 }
 
-/// Asks a listener that answers: all samples at once, then what stayed silent again.
+/// Asks a listener that answers: all samples at once, then what stayed silent again, each at a moment of its own: who is asked in step with
+/// others loses all to a policer that lets through whoever comes first.
 async fn ask(sources: &Sources, id: u32, exchange: &Exchange) -> io::Result<()> {
     let context = &sources.context;
     let ipv6 = exchange.target.is_ipv6();
@@ -240,11 +241,9 @@ async fn ask(sources: &Sources, id: u32, exchange: &Exchange) -> io::Result<()> 
         }
         send(context, id, exchange, &first[source], count).await?;
     }
+    let mut begun = Instant::now();
     for attempt in 1..cost::TRIES as usize {
-        wait(exchange, Instant::now() + context.stagger(), |tally| {
-            tally.missing() == 0
-        })
-        .await;
+        wait(exchange, begun + context.stagger(), |tally| tally.missing() == 0).await;
         let (silent, answered) = {
             let tally = lock(&exchange.tally);
             (tally.silent_ports(), tally.answered())
@@ -252,26 +251,26 @@ async fn ask(sources: &Sources, id: u32, exchange: &Exchange) -> io::Result<()> 
         if silent.is_empty() {
             break;
         }
-        if answered == 0 {
+        let others;
+        let again: Vec<&Source> = if answered == 0 {
             // Not a single answer: other source ports.
-            for source in sources.set(ipv6, attempt).await?.iter() {
-                send(context, id, exchange, source, 1).await?;
-            }
+            others = sources.set(ipv6, attempt).await?;
+            others.iter().collect()
         } else {
             // Some ports are silent and others are not: is it loss, or is it the ports? Loss spares none that are asked by turns.
             let (silent, answered): (Vec<&Source>, Vec<&Source>) =
                 first.iter().partition(|source| silent.contains(&source.port));
-            for turn in 0..first.len() {
-                for port in [silent.get(turn), answered.get(turn)].into_iter().flatten() {
-                    send(context, id, exchange, port, 1).await?;
-                }
-            }
+            let turns = (0..first.len()).map(|turn| [silent.get(turn), answered.get(turn)]);
+            turns.flatten().flatten().copied().collect()
+        };
+        begun = Instant::now();
+        let apart = context.stagger() / 2 / u32::try_from(again.len()).unwrap_or(u32::MAX).max(1);
+        for source in again {
+            tokio::time::sleep(super::about(apart)).await;
+            send(context, id, exchange, source, 1).await?;
         }
     }
-    wait(exchange, Instant::now() + context.timeout(), |tally| {
-        tally.missing() == 0
-    })
-    .await;
+    wait(exchange, begun + context.timeout(), |tally| tally.missing() == 0).await;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::NoVerdict;
+use crate::checks::net::paths::quality::loss_beside;
 use crate::checks::per_node;
 use crate::checks::per_node::network::is_made;
 use crate::compare::{Groups, nothing_to_compare};
@@ -389,7 +390,12 @@ fn unknowns(audit: &Audit<'_>, failures: &Failures<'_>, probes: &[(&PlannedProbe
     whys.into_iter()
         .map(|(why, probes)| {
             let (clusters, pairs) = concerned(audit, failures, probes.iter().copied());
-            Outcome::none(why.clone()).about(clusters).pairs(pairs)
+            let outcome = Outcome::none(why.clone()).about(clusters).pairs(pairs);
+            let lost = probes.iter().find(|probe| failures.may_be_loss(probe));
+            match lost.and_then(|probe| loss_beside(audit, probe)) {
+                Some(cause) => outcome.cause(cause),
+                None => outcome,
+            }
         })
         .collect()
 }
@@ -451,3 +457,6 @@ fn any_place(audit: &Audit<'_>, failures: &Failures<'_>, probes: &[(&PlannedProb
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

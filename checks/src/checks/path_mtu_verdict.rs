@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::flow_verdict::{concerned, evidence, gaps, judge as judge_flow, probed};
+use super::net::paths::quality::loss_beside;
 use crate::check::NoVerdict;
 use crate::explain::{Cell, explain};
 use crate::facts::provenance::{Reason, Unknown};
@@ -45,6 +46,12 @@ struct Path<'p> {
 impl Path<'_> {
     fn fits(&self) -> bool {
         self.found.largest_confirmed >= self.need.bytes
+    }
+
+    /// Whether loss leaves open if what is needed fits.
+    fn is_open(&self) -> bool {
+        let fails = self.found.smallest_failed.is_some_and(|size| size <= self.need.bytes);
+        self.found.left_open && !self.fits() && !fails
     }
 }
 
@@ -113,7 +120,19 @@ fn path<'p>(
     let result = failures
         .result(probe)
         .ok_or_else(|| missing(Reason::NoAgent, "the probe never ran"))?;
-    let sent = result.sent.as_ref().map_err(|why| (why.clone().into(), None))?;
+    let nothing_arrives = |why: &Unknown| match &result.heard {
+        // Nobody may have been there to confirm anything.
+        Some(Err(lost)) if lost.reason != Reason::NotAsked => (lost.clone().into(), None),
+        _ => {
+            let beside = failures.cause_beside(probe).map(ToString::to_string);
+            (why.clone().into(), beside.or_else(|| loss_beside(audit, probe)))
+        }
+    };
+    let sent = match &result.sent {
+        Ok(sent) => sent,
+        Err(why) if why.reason == Reason::Unreachable => return Err(nothing_arrives(why)),
+        Err(why) => return Err((why.clone().into(), None)),
+    };
     let found = sent
         .path_mtu
         .as_ref()
@@ -123,24 +142,23 @@ fn path<'p>(
         .and_then(|agent| audit.clusters.iter().find(|cluster| cluster.name() == agent.cluster))
         .ok_or_else(|| missing(Reason::NoAgent, "the sender is of no cluster of this audit"))?;
     if found.largest_confirmed == 0 {
-        // Nobody may have been there to confirm anything.
-        if let Some(Err(why)) = &result.heard
-            && why.reason != Reason::NotAsked
-        {
-            return Err((why.clone().into(), None));
-        }
-        let why = Unknown::new(
-            Reason::Unreachable,
-            format!(
-                "the path MTU could not be measured: nothing arrives on {}",
-                service(probe)
-            ),
+        let what = format!(
+            "the path MTU could not be measured: nothing arrives on {}",
+            service(probe)
         );
-        let cause = failures.cause_beside(probe);
-        return Err((why.into(), cause.map(ToString::to_string)));
+        return Err(nothing_arrives(&Unknown::new(Reason::Unreachable, what)));
     }
     let need = (rule.need)(audit, cluster, is_ipv6(probe), found.link_mtu).map_err(|why| (why, None))?;
-    Ok(Path { probe, found, need })
+    let path = Path { probe, found, need };
+    if path.is_open() {
+        let what = format!(
+            "{} bytes arrive, and too many datagrams are lost to tell whether {} do",
+            found.largest_confirmed, path.need.bytes
+        );
+        let why = Unknown::new(Reason::Unreachable, what);
+        return Err((why.into(), loss_beside(audit, probe)));
+    }
+    Ok(path)
 }
 
 fn service(probe: &PlannedProbe) -> String {

@@ -1,8 +1,10 @@
 //! [`Failures`]: what every probe of an audit showed, and the fewest causes of what failed.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
+use super::loss;
 use super::shown::{Shown, Symptom, shown};
 use super::{Observations, ProbeResult};
 use crate::explain::{Cell, End, Explanation, Scope, explain};
@@ -18,6 +20,8 @@ pub struct Failures<'o> {
     causes: Vec<Cause>,
     /// The cause of each probe that failed, by position.
     cause_of: BTreeMap<usize, usize>,
+    /// The probes of which loss alone may be what silences them, by position.
+    lost: BTreeSet<usize>,
 }
 
 /// One cause.
@@ -49,6 +53,7 @@ impl<'o> Failures<'o> {
             .map(|(probe, result)| result.map_or_else(|| never_ran(observations), |result| shown(probe, result)))
             .collect();
         count_later_answers(observations, &mut shown);
+        let lost = loss::doubt(observations, &mut shown).into_iter().collect();
         // Sizes are judged on their own.
         let is_cell =
             |probe: &PlannedProbe| !matches!(probe.kind, ProbeKind::PathMtu { .. } | ProbeKind::Resolve { .. });
@@ -80,6 +85,7 @@ impl<'o> Failures<'o> {
             shown,
             causes,
             cause_of,
+            lost,
         }
     }
 
@@ -109,6 +115,11 @@ impl<'o> Failures<'o> {
             })
         };
         self.causes.iter().filter(concerned).collect()
+    }
+
+    /// Whether a probe is silent, and that may be the loss which others like it meet, and nothing else.
+    pub fn may_be_loss(&self, probe: &PlannedProbe) -> bool {
+        self.lost.contains(&(probe.id as usize))
     }
 
     /// What each probe of the plan showed, in its order.
@@ -167,11 +178,21 @@ fn never_ran(observations: &Observations) -> Shown {
     Shown::Unknown(Unknown::new(Reason::NoAgent, why))
 }
 
+/// Between whom a probe is, and what it asks.
+pub(super) type Ends = (u32, Option<u32>, Option<IpAddr>, String);
+
+pub(super) fn ends(probe: &PlannedProbe) -> Ends {
+    (probe.from, probe.to.agent, probe.to.address, probe.kind.to_string())
+}
+
+/// Whether a probe failed and nothing tells how.
+pub(super) fn is_silent(shown: &Shown) -> bool {
+    matches!(shown, Shown::Failed(symptom) if symptom.tells_nothing())
+}
+
 /// Who was silent and answered when asked again is not behind a filter. What was lost at first counts as loss.
 fn count_later_answers(observations: &Observations, shown: &mut [Shown]) {
-    let ends = |probe: &PlannedProbe| (probe.from, probe.to.agent, probe.to.address, probe.kind.to_string());
     let probes = &observations.plan.probes;
-    let is_silent = |shown: &Shown| matches!(shown, Shown::Failed(symptom) if symptom.tells_nothing());
     let mut silent: HashMap<_, Vec<usize>> = HashMap::new();
     for at in (0..shown.len()).filter(|at| is_silent(&shown[*at])) {
         silent.entry(ends(&probes[at])).or_default().push(at);

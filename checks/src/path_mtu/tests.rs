@@ -90,6 +90,9 @@ impl Path {
                 break;
             }
             for size in round.sizes {
+                if search.is_trial() && search.is_round_over() {
+                    break;
+                }
                 self.send(size, &mut search);
             }
             if !search.is_round_over() && round.patience == Patience::Timeout {
@@ -221,6 +224,95 @@ fn a_full_path_with_loss_is_full() {
             (1_500, false),
             "seed {seed}"
         );
+    }
+}
+
+/// A search that knows what became of other datagrams.
+fn after(search: Search, sent: u32, arrived: u32) -> Search {
+    let mut search = search;
+    search.know_loss(sent, arrived);
+    search
+}
+
+#[test]
+fn heavy_loss_leaves_sizes_open_and_never_makes_one_up() {
+    for (loss_percent, least_full) in [(50, 290), (75, 200), (85, 100), (95, 0)] {
+        let arrived = u32::try_from(26 * (100 - loss_percent) / 100).unwrap();
+        let mut full = 0;
+        for seed in 0..300 {
+            let search = after(Search::new(1_280, 1_500, &CANDIDATES, 1_500), 26, arrived);
+            let found = Path::new(1_500, Icmp::Never)
+                .losing(loss_percent, seed)
+                .search(search)
+                .found;
+            full += u32::from(found.largest_confirmed == 1_500);
+            assert!(
+                found.largest_confirmed == 1_500 || found.largest_confirmed == 0 || found.left_open,
+                "{loss_percent} %, seed {seed}: {found:?}"
+            );
+            let claimed = found.smallest_failed.filter(|_| found.largest_confirmed > 0);
+            assert!(!found.black_hole && claimed.is_none(), "{found:?}");
+        }
+        assert!(
+            full >= least_full,
+            "{loss_percent} %: {full} of 300 find that 1500 bytes arrive"
+        );
+    }
+}
+
+#[test]
+fn a_narrow_path_beside_loss_is_still_found() {
+    for (loss_percent, least_found) in [(30, 290), (50, 250), (75, 100)] {
+        let arrived = u32::try_from(26 * (100 - loss_percent) / 100).unwrap();
+        let mut proven = 0;
+        for seed in 0..300 {
+            let search = after(Search::new(1_280, 1_500, &CANDIDATES, 1_500), 26, arrived);
+            let found = Path::new(1_400, Icmp::Never)
+                .losing(loss_percent, seed)
+                .search(search)
+                .found;
+            assert!(
+                found.largest_confirmed == 0 || found.smallest_failed.is_none_or(|size| size > 1_400),
+                "{loss_percent} %, seed {seed}: {found:?}"
+            );
+            proven += u32::from(
+                found
+                    .smallest_failed
+                    .is_some_and(|size| (1_401..=1_500).contains(&size)),
+            );
+        }
+        assert!(
+            proven >= least_found,
+            "{loss_percent} %: {proven} of 300 find that 1500 bytes do not arrive"
+        );
+    }
+}
+
+#[test]
+fn the_beat_of_a_policer_is_no_size() {
+    // Of so many datagrams in a row one gets through.
+    for beat in 2..=12 {
+        for phase in 0..beat {
+            let mut search = after(Search::new(1_280, 1_500, &CANDIDATES, 1_500), 24, 24 / beat);
+            let mut nth = phase;
+            loop {
+                let round = search.next_round();
+                for &size in &round.sizes {
+                    nth += 1;
+                    if nth % beat == 0 {
+                        search.confirm(size);
+                    }
+                }
+                if round.sizes.is_empty() {
+                    break;
+                }
+            }
+            let found = search.finish();
+            assert!(
+                found.largest_confirmed == 0 || found.smallest_failed.is_none(),
+                "one of {beat}, beginning with {phase}: {found:?}"
+            );
+        }
     }
 }
 

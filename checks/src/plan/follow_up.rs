@@ -1,8 +1,8 @@
 //! What a second look must tell apart: is it the sender, the receiver, or the way between the two?
 //!
 //! A cover meets each node once. Where a probe failed and others like it did not, its sender is tried against others, and others against its
-//! receiver. Where much is lost on the way, silence may be that and nothing else: then the silent are asked again as well. That is all: a few
-//! probes for each failure, none where everything alike failed.
+//! receiver. Where so much is lost on the way that silence may be that and nothing else, the silent themselves are asked again, several times.
+//! That is all: a few probes for each failure, none where everything alike failed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,8 +13,8 @@ use crate::observation::shown::Shown;
 
 /// Others that each suspect is tried against.
 const OTHERS: usize = 2;
-/// From this share of datagrams on that others like it lose, in percent, a silent probe is asked again.
-const MUCH_LOST_PERCENT: u32 = 20;
+/// How often who may be silent by loss alone is asked again: with as much loss as that takes, once more tells little.
+const TIMES: usize = 3;
 
 /// Probes of one kind, between two clusters, over one family of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,7 +47,10 @@ pub fn follow_up(observations: &Observations) -> Option<Plan> {
         };
         groups.entry(like).or_default().push((probe, failed));
     }
-    let mut wanted: Vec<PlannedProbe> = Vec::new();
+    let may_be_loss = plan.probes.iter().filter(|probe| failures.may_be_loss(probe));
+    let mut wanted: Vec<PlannedProbe> = may_be_loss
+        .flat_map(|probe| std::iter::repeat_n(probe.clone(), TIMES))
+        .collect();
     for group in groups.values() {
         let failed = group.iter().filter(|(_, failed)| *failed).count();
         if failed == 0 || failed == group.len() && failed > OTHERS {
@@ -55,11 +58,7 @@ pub fn follow_up(observations: &Observations) -> Option<Plan> {
         }
         let mut known: BTreeSet<(u32, Option<u32>)> =
             group.iter().map(|(probe, _)| (probe.from, probe.to.agent)).collect();
-        let ask_again = loses_much(observations, group);
         for (suspect, _) in group.iter().filter(|(_, failed)| *failed) {
-            if ask_again {
-                wanted.push((*suspect).clone());
-            }
             let receivers = group.iter().filter(|(other, _)| other.to.agent != suspect.to.agent);
             let to_others = receivers.map(|(other, _)| (suspect.from, *other));
             let senders = group.iter().filter(|(other, _)| other.from != suspect.from);
@@ -80,24 +79,12 @@ pub fn follow_up(observations: &Observations) -> Option<Plan> {
     (!wanted.is_empty()).then(|| planned(plan, wanted))
 }
 
-/// Whether those that answer lose much of what they are sent.
-fn loses_much(observations: &Observations, group: &[(&PlannedProbe, bool)]) -> bool {
-    let answering = group
-        .iter()
-        .filter(|(probe, failed)| !failed && matches!(probe.kind, ProbeKind::Udp { .. }));
-    let sent = answering.filter_map(|(probe, _)| observations.result(probe)?.sent.as_ref().ok());
-    let (all, answered) = sent.fold((0_u32, 0_u32), |(all, answered), sent| {
-        (all.saturating_add(sent.sent), answered.saturating_add(sent.answered))
-    });
-    let lost = u64::from(all.saturating_sub(answered));
-    all > 0 && lost * 100 >= u64::from(all) * u64::from(MUCH_LOST_PERCENT)
-}
-
 /// Whether this path takes less than its sender's own link: the size that another path may take.
 fn is_smaller(observations: &Observations, probe: &PlannedProbe) -> bool {
     let sent = observations.result(probe).and_then(|result| result.sent.as_ref().ok());
-    sent.and_then(|sent| sent.path_mtu.as_ref())
-        .is_some_and(|found| found.largest_confirmed > 0 && found.largest_confirmed < found.link_mtu)
+    sent.and_then(|sent| sent.path_mtu.as_ref()).is_some_and(|found| {
+        !found.left_open && found.largest_confirmed > 0 && found.largest_confirmed < found.link_mtu
+    })
 }
 
 /// A plan of these probes alone, with the agents and listeners they need.
@@ -206,7 +193,7 @@ mod tests {
     use crate::observation::Observations;
     use crate::policy::Probe;
     use crate::profile::Profile::Clustermesh;
-    use crate::report::Verdict;
+    use crate::report::{Report, Verdict};
     use crate::samples::network::{ends, observe, plan, probing, silence};
     use crate::samples::{cilium, findings, value_mut};
 
@@ -267,44 +254,76 @@ mod tests {
         assert!(found.starts_with("UDP 8472 from east/east-n3 to west"), "{found}");
     }
 
-    #[test]
-    fn who_is_silent_where_much_is_lost_is_asked_again_and_then_counts_as_lossy() {
-        let (facts, intent, policy) = (clusters(), Intent::default(), probing(Clustermesh, Probe::Cover));
-        let polices = |seen: &mut Observations, silent: &str| {
-            for (probe, result) in seen.plan.probes.iter().zip(&mut seen.results) {
-                let (from, _, what) = ends(&seen.plan, probe);
-                if !from.starts_with("east") || what != "UDP 8472" {
-                    continue;
-                }
-                if from == silent {
-                    silence(result);
-                } else if let Ok(sent) = &mut result.sent {
-                    (sent.sent, sent.answered) = (12, 3);
-                    sent.lossy_ports = vec![40_001, 40_002, 40_003];
+    /// East's datagrams to port 8472 are policed, so that three of four are lost, and all of this node's.
+    fn police(seen: &mut Observations, silent: &str) {
+        for (probe, result) in seen.plan.probes.iter().zip(&mut seen.results) {
+            let (from, _, what) = ends(&seen.plan, probe);
+            if !from.starts_with("east") || what != "UDP 8472" {
+                continue;
+            }
+            if from == silent {
+                silence(result);
+            }
+            let Ok(sent) = &mut result.sent else { continue };
+            sent.sent = 24;
+            if from != silent {
+                sent.answered = 6;
+                sent.lossy_ports = vec![40_001, 40_002, 40_003];
+                if let Some(Ok(heard)) = &mut result.heard {
+                    heard.received = 6;
                 }
             }
-        };
+        }
+    }
+
+    /// The report, and how many probes of a second look it took, where this node is silent in the first look and this one in the second.
+    fn policed(first_silent: &str, then_silent: &str) -> (Report, usize) {
+        let (facts, intent, policy) = (clusters(), Intent::default(), probing(Clustermesh, Probe::Cover));
         let mut first = observe(plan(&facts, &intent, &policy));
-        polices(&mut first, "east-n2");
-        let mut more = observe(follow_up(&first).unwrap());
-        polices(&mut more, "");
-        first.add(more);
-        let report = judge_observed(&facts, Some(&first), &intent, &policy);
+        police(&mut first, first_silent);
+        let more = follow_up(&first).map_or(0, |more| {
+            let mut more = observe(more);
+            police(&mut more, then_silent);
+            let count = more.plan.probes.len();
+            first.add(more);
+            count
+        });
+        (judge_observed(&facts, Some(&first), &intent, &policy), more)
+    }
+
+    #[test]
+    fn who_may_be_silent_by_loss_alone_is_asked_again_and_then_counts_as_lossy() {
+        let (report, more) = policed("east-n2", "");
+        assert_eq!(
+            more,
+            super::TIMES,
+            "others are not asked, which would take from what the policer lets through"
+        );
         assert_eq!(findings(&report, "CM501")[0].verdict, Verdict::Pass);
         assert_eq!(findings(&report, "NET302")[0].verdict, Verdict::Fail);
+    }
 
-        // Who stays silent is silent.
-        let mut first = observe(plan(&facts, &intent, &policy));
-        polices(&mut first, "east-n2");
-        let mut more = observe(follow_up(&first).unwrap());
-        polices(&mut more, "east-n2");
-        first.add(more);
-        let report = judge_observed(&facts, Some(&first), &intent, &policy);
+    #[test]
+    fn who_stays_silent_beside_loss_is_behind_a_filter() {
+        let (report, _) = policed("east-n2", "east-n2");
         let found = &findings(&report, "CM501")[0].found;
         assert!(
-            found.starts_with("UDP 8472 from east/east-n2 to west: silent"),
+            found.starts_with("UDP 8472 from east/east-n2 to west/west-n2: silent"),
             "{found}"
         );
+        assert_eq!(findings(&report, "NET302")[0].verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn silence_that_loss_may_explain_is_no_second_cause_and_no_proof_either() {
+        let (facts, intent, policy) = (clusters(), Intent::default(), probing(Clustermesh, Probe::Cover));
+        let mut seen = observe(plan(&facts, &intent, &policy));
+        police(&mut seen, "east-n2");
+        let report = judge_observed(&facts, Some(&seen), &intent, &policy);
+        let (tunnel, loss) = (findings(&report, "CM501")[0], findings(&report, "NET302")[0]);
+        assert_eq!((tunnel.verdict, loss.verdict), (Verdict::Unknown, Verdict::Fail));
+        assert_eq!(tunnel.cause, loss.cause);
+        assert!(tunnel.found.contains("loss of 75 %"), "{}", tunnel.found);
     }
 
     #[test]

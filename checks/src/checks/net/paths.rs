@@ -1,7 +1,7 @@
 //! What probes measured on the way between nodes: loss, round trips, address translation, clocks; and whether the agents held out.
 
 pub mod measured;
-mod quality;
+pub(crate) mod quality;
 mod translation;
 
 use crate::check::{Check, declare_check};

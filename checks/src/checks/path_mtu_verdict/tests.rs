@@ -19,6 +19,7 @@ fn carries(bytes: u16, link_mtu: u16, told: bool) -> PathMtu {
             by: [192, 0, 2, 1].into(),
             mtu: bytes,
         }),
+        left_open: false,
         black_hole: !told,
         sent: 90,
         rounds: 2,
@@ -139,4 +140,51 @@ fn submariner_is_told_what_to_clamp_tcp_to() {
     let mtu = findings(&report, "SM511")[0];
     assert_eq!(mtu.verdict, Verdict::Warn);
     assert!(mtu.remedy.contains("tcp-clamp-mss=1275"), "{}", mtu.remedy);
+}
+
+/// What a search found where many datagrams are lost: so many bytes arrive, and from so many on they surely do not.
+fn beside_loss(arrive: u16, fail: Option<u16>) -> Report {
+    observed_report(Clustermesh, &pair(), &Intent::default(), |from, _, what, result| {
+        let Ok(sent) = &mut result.sent else { return };
+        if what == "path MTU" && from.starts_with("east") {
+            sent.path_mtu = Some(PathMtu {
+                largest_confirmed: arrive,
+                smallest_failed: fail,
+                left_open: true,
+                link_mtu: 1500,
+                ..PathMtu::default()
+            });
+        }
+        if what == "UDP 8472" && from.starts_with("east") {
+            (sent.sent, sent.answered) = (26, 6);
+            sent.lossy_ports = vec![40_001, 40_002, 40_003];
+        }
+    })
+}
+
+#[test]
+fn what_loss_leaves_open_is_unknown_for_that_loss() {
+    for fail in [None, Some(1501)] {
+        let report = beside_loss(1400, fail);
+        let (mtu, loss) = (findings(&report, "CM508")[0], findings(&report, "NET302")[0]);
+        assert_eq!((mtu.verdict, loss.verdict), (Verdict::Unknown, Verdict::Fail));
+        assert_eq!(mtu.cause, loss.cause);
+        assert!(
+            mtu.found
+                .contains("1400 bytes arrive, and too many datagrams are lost to tell whether 1500 do"),
+            "{}",
+            mtu.found
+        );
+    }
+}
+
+#[test]
+fn what_is_certain_in_spite_of_loss_counts() {
+    assert_eq!(findings(&beside_loss(1500, None), "CM508")[0].verdict, Verdict::Pass);
+    let report = beside_loss(1400, Some(1480));
+    assert_eq!(
+        findings(&report, "CM508")[0].verdict,
+        Verdict::Fail,
+        "1480 bytes are less than are needed"
+    );
 }

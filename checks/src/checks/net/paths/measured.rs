@@ -44,14 +44,19 @@ pub fn measured<'o>(audit: &Audit<'o>) -> Vec<Measured<'o>> {
 
 /// The two clusters of a measurement, in one order for both directions.
 pub fn clusters_of(audit: &Audit<'_>, one: &Measured<'_>) -> (String, String) {
+    clusters_of_probe(audit, one.probe)
+}
+
+/// The two clusters of a probe, in one order for both directions.
+pub fn clusters_of_probe(audit: &Audit<'_>, probe: &PlannedProbe) -> (String, String) {
     let agents = audit
         .observations()
         .map(|seen| seen.plan.agents.as_slice())
         .unwrap_or_default();
     let from = agents
-        .get(one.probe.from as usize)
+        .get(probe.from as usize)
         .map_or_else(String::new, |agent| agent.cluster.clone());
-    let to = one.probe.to.cluster.clone();
+    let to = probe.to.cluster.clone();
     if from <= to { (from, to) } else { (to, from) }
 }
 

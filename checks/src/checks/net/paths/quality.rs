@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use super::measured::{Group, Measured, clusters_of, grouped, measured};
+use super::measured::{Group, Measured, clusters_of, clusters_of_probe, grouped, measured};
 use crate::check::declare_check;
 use crate::checks::flow_verdict::probed;
 use crate::fleet::Audit;
 use crate::observation::{Sent, millis};
 use crate::outcome::Outcome;
-use crate::plan::ProbeKind;
+use crate::plan::{PlannedProbe, ProbeKind};
 use crate::report::Severity;
 
 /// Loss from which a path is worth a warning, in percent.
@@ -79,33 +79,53 @@ fn loss_of(group: &Group<'_>) -> (u32, u32, u32) {
     (lost, sent, lost * 100 / sent.max(1))
 }
 
+/// The paths that lose datagrams by the fewest causes, or what was lost in all where that is not worth a word.
+fn lossy<'o>(audit: &Audit<'o>, all: &[Measured<'o>]) -> ControlFlow<String, Vec<Group<'o>>> {
+    let by_port = ports_decide(all);
+    let is_good = |one: &Measured<'_>| {
+        let sent = one.sent;
+        lost(sent) == 0 || only_the_first(sent) || (by_port && depends_on_port(sent))
+    };
+    let total: u32 = all.iter().filter(|one| !is_good(one)).map(|one| lost(one.sent)).sum();
+    let sent: u32 = all.iter().map(|one| one.sent.sent).sum();
+    if total < 2 || total * 100 < sent * LOSS_WARN_PERCENT {
+        return ControlFlow::Break(format!("{total} of {sent} lost"));
+    }
+    // Where loss is by chance, some paths lose nothing in a few samples: then it belongs to the way as a whole.
+    let groups = grouped(audit, all, true, is_good);
+    let scattered = groups.len() > 1 && groups.iter().all(|group| loss_of(group).2 < 60);
+    if !scattered {
+        return ControlFlow::Continue(groups);
+    }
+    let lossy: BTreeSet<(String, String)> = all
+        .iter()
+        .filter(|one| !is_good(one))
+        .map(|one| clusters_of(audit, one))
+        .collect();
+    ControlFlow::Continue(grouped(audit, all, true, |one| {
+        !lossy.contains(&clusters_of(audit, one))
+    }))
+}
+
+fn loss_cause(group: &Group<'_>) -> String {
+    format!("packet loss: {}", group.place())
+}
+
+/// The cause by which NET302 complains of loss between the clusters of a probe, if it does.
+pub(crate) fn loss_beside(audit: &Audit<'_>, probe: &PlannedProbe) -> Option<String> {
+    let ends = clusters_of_probe(audit, probe);
+    let all = measured(audit);
+    let ControlFlow::Continue(groups) = lossy(audit, &all) else {
+        return None;
+    };
+    let between = |group: &&Group<'_>| group.members.iter().any(|one| clusters_of(audit, one) == ends);
+    groups.iter().find(between).map(loss_cause)
+}
+
 fn packet_loss(audit: &Audit<'_>) -> Vec<Outcome> {
     judged(
         audit,
-        |all| {
-            let by_port = ports_decide(all);
-            let is_good = |one: &Measured<'_>| {
-                let sent = one.sent;
-                lost(sent) == 0 || only_the_first(sent) || (by_port && depends_on_port(sent))
-            };
-            let total: u32 = all.iter().filter(|one| !is_good(one)).map(|one| lost(one.sent)).sum();
-            let sent: u32 = all.iter().map(|one| one.sent.sent).sum();
-            if total < 2 || total * 100 < sent * LOSS_WARN_PERCENT {
-                return ControlFlow::Break(format!("{total} of {sent} lost"));
-            }
-            // Where loss is by chance, some paths lose nothing in a few samples: then it belongs to the way as a whole.
-            let mut groups = grouped(audit, all, true, is_good);
-            let scattered = groups.len() > 1 && groups.iter().all(|group| loss_of(group).2 < 60);
-            if scattered {
-                let lossy: BTreeSet<(String, String)> = all
-                    .iter()
-                    .filter(|one| !is_good(one))
-                    .map(|one| clusters_of(audit, one))
-                    .collect();
-                groups = grouped(audit, all, true, |one| !lossy.contains(&clusters_of(audit, one)));
-            }
-            ControlFlow::Continue(groups)
-        },
+        |all| lossy(audit, all),
         |group| {
             let (lost, sent, percent) = loss_of(group);
             let severity = if percent >= LOSS_FAIL_PERCENT {
@@ -117,7 +137,7 @@ fn packet_loss(audit: &Audit<'_>) -> Vec<Outcome> {
             Outcome::broken_as(severity)
                 .expected("nothing is lost")
                 .found(format!("{lost} of {sent} lost ({percent} %) {place}"))
-                .cause(format!("packet loss: {place}"))
+                .cause(loss_cause(group))
                 .remedy(format!("look for a saturated, policed or faulty link {place}"))
         },
         |one| {

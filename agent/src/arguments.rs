@@ -96,8 +96,8 @@ Options of `session`: what the agent does at most, whatever it is asked
   --highest-version N    speak this version of the protocol at most
 
 The environment says the same for all sessions, lists separated by commas: PREJOIN_ALLOW_TARGET, PREJOIN_ALLOW_PORT,
-PREJOIN_MAX_RATE, PREJOIN_MAX_DEADLINE, PREJOIN_NODE_NAME. Where both speak, what both allow is allowed, and
-the environment's name counts.
+PREJOIN_MAX_RATE, PREJOIN_MAX_DEADLINE, PREJOIN_NODE_NAME, PREJOIN_HIGHEST_VERSION. Where both speak, what both allow
+is allowed, and the environment's name counts.
 ";
 
 /// Reads arguments (without the program's name) and environment.
@@ -157,10 +157,14 @@ fn session(
         fixed.deadline = Some(deadline("PREJOIN_MAX_DEADLINE", &value)?);
     }
     let fixed_name = variable("PREJOIN_NODE_NAME")?;
+    let version = |name: &str, value: &str| number(name, value, OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION);
+    let mut highest_version = match variable("PREJOIN_HIGHEST_VERSION")? {
+        Some(value) => version("PREJOIN_HIGHEST_VERSION", &value)?,
+        None => PROTOCOL_VERSION,
+    };
 
     let mut given = OwnersWord::default();
     let mut given_name = None;
-    let mut highest_version = PROTOCOL_VERSION;
     while let Some(argument) = parser.next()? {
         match argument {
             Long("allow-target") => given.targets.push(cidr(&parser.value()?.string()?)?),
@@ -170,7 +174,7 @@ fn session(
             Long("node-name") => given_name = Some(parser.value()?.string()?),
             Long("highest-version") => {
                 let value = parser.value()?.string()?;
-                highest_version = number("--highest-version", &value, OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION)?;
+                highest_version = highest_version.min(version("--highest-version", &value)?);
             }
             Short('h') | Long("help") => return Ok(Command::Help),
             other => return Err(other.unexpected().into()),
@@ -283,6 +287,19 @@ mod tests {
         assert!(settings.allow.target("198.51.100.1".parse().unwrap()).is_err());
         assert_eq!(settings.allow.limits().rate, 10);
         assert!(settings.allow.port(1).is_ok());
+    }
+
+    #[test]
+    fn the_lowest_of_the_highest_versions_counts() {
+        for (arguments, variable, highest) in [
+            ("session", "", PROTOCOL_VERSION),
+            ("session", "1", 1),
+            ("session --highest-version 1", "2", 1),
+            ("session --highest-version 2", "1", 1),
+        ] {
+            let settings = settings(arguments, &[("PREJOIN_HIGHEST_VERSION", variable)]);
+            assert_eq!(settings.highest_version, highest, "{arguments} {variable}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod objects;
 pub mod permissions;
 pub mod remove;
 pub mod rollout;
+mod server;
 pub mod status;
 mod trouble;
 

@@ -117,6 +117,14 @@ impl ApiServer {
         Self::start_with(objects, Some(Identity::new()))
     }
 
+    /// Serves `objects` over HTTPS, with a certificate that is not valid yet.
+    ///
+    /// # Panics
+    /// When the machine has no port or thread left.
+    pub fn start_tls_of_the_future(objects: Objects) -> Self {
+        Self::start_with(objects, Some(Identity::of_the_future()))
+    }
+
     fn start_with(objects: Objects, identity: Option<Identity>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on loopback");
         listener.set_nonblocking(true).expect("a socket can be non-blocking");

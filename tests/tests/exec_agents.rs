@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use prejoin_tests::api_server::{ApiServer, ExecFate, ExecVersion, Executing, Objects};
+use prejoin_tests::api_server::{ApiServer, ExecFate, ExecVersion, Executing, Failure, Objects};
 use prejoin_tests::kubeconfig::{Kubeconfig, KubeconfigFile, User};
 use prejoin_tests::lab::{self, Lab, RunningLab};
 use serde_json::{Value, json};
@@ -226,6 +226,28 @@ fn a_cluster_that_forbids_exec_has_no_agents_and_says_what_is_missing() {
         !paths.is_empty() && !paths.iter().any(|path| path.contains("delivered")),
         "{paths:#?}"
     );
+    fleet.until_empty();
+}
+
+#[test]
+fn a_cluster_without_websockets_has_no_agents_and_that_is_said() {
+    let Some(fleet) = Fleet::up(ExecVersion::V5, [ExecFate::Runs, ExecFate::NoWebSocket]) else {
+        return;
+    };
+    // What a proxy may do that does not know what it passes on.
+    let of_c2n2 = "/api/v1/namespaces/prejoin-system/pods/prejoin-agent-c2n2/exec";
+    fleet.servers[1].inject(Failure::Html { code: 200 }.at(of_c2n2));
+    let audited = fleet.audit_both();
+    for node in ["c2n1", "c2n2"] {
+        let begin = format!("prejoin: west/{node}: no agent: ");
+        let said: Vec<_> = audited.stderr.lines().filter(|line| line.starts_with(&begin)).collect();
+        assert_eq!(said.len(), 1, "{}", audited.stderr);
+        assert!(
+            said[0].contains("no WebSocket is to be had, which exec needs"),
+            "{said:?}"
+        );
+    }
+    assert!(!audited.stderr.contains("east/"), "{}", audited.stderr);
     fleet.until_empty();
 }
 

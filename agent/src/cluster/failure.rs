@@ -141,7 +141,19 @@ pub(crate) fn sending_failure(error: &kube::Error) -> Failure {
         kube::Error::InferConfig(_) | kube::Error::InferKubeconfig(_) => {
             Failure::Credential(format!("kubeconfig: {}", innermost(error)))
         }
-        _ => Failure::Broken(innermost(error)),
+        _ => Failure::Broken(with_clocks(innermost(error))),
+    }
+}
+
+/// A certificate that is not valid now may be well, and the clock wrong that says so.
+fn with_clocks(cause: String) -> String {
+    let is_of_time = ["certificate not valid yet", "certificate expired"]
+        .iter()
+        .any(|said| cause.contains(said));
+    if is_of_time {
+        format!("{cause}: is this machine's clock right?")
+    } else {
+        cause
     }
 }
 

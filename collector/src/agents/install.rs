@@ -14,6 +14,7 @@ use super::manifest::{self, LABEL, Mode, NOT_OF_A_RUN, RUN, Run, Wanted};
 use super::objects::{self, Owner, Scope, Which};
 use super::permissions::{self, Access};
 use super::rollout::{Expected, NodeState, Rollout};
+use super::server;
 use super::trouble::Trouble;
 use crate::run::Cancel;
 
@@ -44,6 +45,7 @@ pub struct Applied {
 
 /// Installs agents that stay. Either nothing of it is refused because of what is there, or nothing is applied.
 pub async fn install(client: &kube::Client, wanted: &Wanted, how: How) -> Result<Applied, Trouble> {
+    server::require_version(client).await?;
     permissions::require(client, Access::Install, Some(&wanted.namespace)).await?;
     let objects = manifest::installed(wanted);
     let mut done = Applied::default();
@@ -138,8 +140,9 @@ async fn examine<'a>(
     Ok(to_apply)
 }
 
-/// Fails if the user may not start agents for one audit, with what is missing.
+/// Fails if the server is too old for agents for one audit, or the user may not start them, with what is missing.
 pub async fn may_start_run(client: &kube::Client, wanted: &Wanted, run: &Run) -> Result<(), Trouble> {
+    server::require_version(client).await?;
     // In a namespace that is not there yet, what is permitted everywhere is permitted.
     let place = (!run.own_namespace).then_some(wanted.namespace.as_str());
     permissions::require(client, Access::Ephemeral, place).await

@@ -95,14 +95,34 @@ impl Exec {
         let executing = pods.exec(&self.pod, self.command.iter().cloned(), &params);
         let process = match tokio::time::timeout(timeout, executing).await {
             Ok(Ok(process)) => process,
-            Ok(Err(kube::Error::Api(status))) => {
-                let message = text::short(&status.message, SHOWN_CHARS);
-                return Err(failed(&format!("{}: {message}", status.code)));
-            }
-            Ok(Err(error)) => return Err(failed(&client_failure(&error).detail)),
+            Ok(Err(error)) => return Err(failed(&refusal(&error))),
             Err(_) => return Err(failed(&format!("no answer within {} s", timeout.as_secs_f32()))),
         };
         attach(process).ok_or_else(|| failed("the server gave no streams"))
+    }
+}
+
+/// Why nothing is executed, in one line.
+fn refusal(error: &kube::Error) -> String {
+    /// What servers say to who asks for a WebSocket and they know of other streams only, or of none.
+    const NO_STREAM: [&str; 3] = ["unable to upgrade", "upgrade request required", "websocket"];
+    let no_websocket = |why: &str| {
+        format!(
+            "no WebSocket is to be had, which exec needs ({why}): the API server is too old for it, or something before it does not pass it on"
+        )
+    };
+    match error {
+        kube::Error::Api(status) => {
+            let said = format!("{}: {}", status.code, text::short(&status.message, SHOWN_CHARS));
+            let lower = said.to_lowercase();
+            if status.code == 400 && NO_STREAM.iter().any(|words| lower.contains(words)) {
+                no_websocket(&said)
+            } else {
+                said
+            }
+        }
+        kube::Error::UpgradeConnection(error) => no_websocket(&text::short(&error.to_string(), SHOWN_CHARS)),
+        other => client_failure(other).detail,
     }
 }
 

@@ -57,6 +57,8 @@ pub enum ExecFate {
     Runs,
     /// 403: the user may not `create` `pods/exec`.
     Forbidden,
+    /// 400: the server, or what is before it, knows nothing of WebSockets.
+    NoWebSocket,
     /// The connection breaks off when the command has written something for the first time, after that has been passed on.
     BreaksOff,
 }
@@ -87,6 +89,9 @@ pub(super) fn answer(
 ) -> Response {
     if executing.fate == ExecFate::Forbidden {
         return status::forbidden_subresource("create", "pods", "exec", pod);
+    }
+    if executing.fate == ExecFate::NoWebSocket {
+        return status::bad_request("unable to upgrade: missing upgrade headers in request");
     }
     let headers = &parts.headers;
     let offered = header(headers, &SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();

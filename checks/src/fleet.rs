@@ -59,6 +59,12 @@ impl<'a> Cluster<'a> {
         &self.facts.name
     }
 
+    /// Whether its nodes are containers of kind (`spec.providerID` of `kind://…`); not where its nodes are unknown.
+    pub fn is_kind(&self) -> bool {
+        let nodes = self.facts.nodes.ok();
+        nodes.is_some_and(|nodes| nodes.iter().any(|node| node.provider_id.starts_with("kind://")))
+    }
+
     /// The ranges its pods use, reconciled from all sources.
     pub fn pods(&self) -> Result<&PodRanges, Unknown> {
         self.pods

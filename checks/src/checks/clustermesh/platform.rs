@@ -411,7 +411,7 @@ declare_check! {
     /// Clusters whose nodes lie in one /24 or one kind network are recognised as a lab.
     ///
     /// ## Why it matters
-    /// On one segment node reachability, direct routes and open firewalls prove nothing about production.
+    /// On one segment node reachability, direct routes, MTU and open firewalls prove nothing about production.
     ///
     /// ## How it is determined
     /// Provider ids (`kind://`) and node addresses.
@@ -447,7 +447,7 @@ fn one_network(audit: &Audit<'_>) -> Vec<Outcome> {
             field: "status.addresses".to_owned(),
             ..known.source.clone()
         };
-        if known.value.iter().any(|node| node.provider_id.starts_with("kind://")) {
+        if cluster.is_kind() {
             return Ok(Known::new("a kind network".to_owned(), source));
         }
         match Cidr::smallest_covering(&addresses).as_slice() {
@@ -467,7 +467,7 @@ fn one_network(audit: &Audit<'_>) -> Vec<Outcome> {
             Outcome::broken()
                 .found(format!("the nodes of {} lie in {network}: a lab, or one site", audit.names(&ids)))
                 .evidence_all(members.iter().map(|(id, known)| Evidence::of(audit.cluster(*id).name(), known)))
-                .remedy("reachability here says nothing about other networks: repeat the audit where the clusters will live")
+                .remedy("reachability, MTU and open ports here say nothing about other networks: repeat the audit where the clusters will live")
                 .within(ids.clone())
                 .about(ids),
         );
@@ -502,7 +502,8 @@ declare_check! {
     /// The server of the kubeconfig context.
     ///
     /// ## How to fix
-    /// Nothing for the mesh; elsewhere use the container's address.
+    /// Nothing for the mesh. For whoever calls it from another cluster, with kind: `kind get kubeconfig --internal --name NAME`, or `networking.apiServerAddress`
+    /// in the configuration, which opens it to the network of the machine.
     ///
     /// ## References
     /// Cilium documentation, kind.
@@ -526,7 +527,14 @@ fn loopback_api(_: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
         .trim_start_matches("https://")
         .trim_start_matches("http://");
     let loopback = host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]");
-    let outcome = if loopback { Outcome::broken() } else { Outcome::holds() };
+    let outcome = if !loopback {
+        Outcome::holds()
+    } else if cluster.is_kind() {
+        Outcome::broken()
+            .remedy("nothing for the mesh; who calls it from another cluster takes `kind get kubeconfig --internal`")
+    } else {
+        Outcome::broken()
+    };
     Ok(outcome
         .found(server.value.clone())
         .evidence(Evidence::of(cluster.name(), server)))

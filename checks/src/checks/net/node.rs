@@ -8,7 +8,7 @@ use crate::fleet::{Audit, Cluster};
 use crate::outcome::Outcome;
 use crate::profile::cilium::on_nodes::some_of;
 
-pub(super) static CHECKS: &[&Check] = &[&CLOCK, &CONNTRACK, &IPV6_DISABLED, &AGENT_NETWORK];
+pub(super) static CHECKS: &[&Check] = &[&CLOCK, &CONNTRACK, &IPV6_DISABLED, &AGENT_NETWORK, &INOTIFY];
 
 declare_check! {
     /// ## What it checks
@@ -78,7 +78,8 @@ declare_check! {
     /// settings) are left out; Cilium's own maps are not seen here.
     ///
     /// ## How to fix
-    /// Raise `net.netfilter.nf_conntrack_max` (kube-proxy: `conntrack.maxPerCore`), or shorten `nf_conntrack_tcp_timeout_established`.
+    /// Raise `net.netfilter.nf_conntrack_max` (kube-proxy: `conntrack.maxPerCore`), or shorten `nf_conntrack_tcp_timeout_established`. Nodes of kind
+    /// have the limit of the machine they run on, and kind has kube-proxy leave it alone: raise it there.
     ///
     /// ## References
     /// Linux documentation, `networking/nf_conntrack-sysctl`.
@@ -99,10 +100,12 @@ fn conntrack(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
     const COUNT: &str = "net.netfilter.nf_conntrack_count";
     const MAX: &str = "net.netfilter.nf_conntrack_max";
     asked(audit, cluster, || {
-        let advice = (
-            "at most 70 % of the connection tracking table in use",
-            "raise net.netfilter.nf_conntrack_max on these nodes (kube-proxy sets it: conntrack.maxPerCore)",
-        );
+        let remedy = if cluster.is_kind() {
+            "raise net.netfilter.nf_conntrack_max on the machine that kind runs on: its nodes share that limit, and kind has kube-proxy leave it alone"
+        } else {
+            "raise net.netfilter.nf_conntrack_max on these nodes (kube-proxy sets it: conntrack.maxPerCore)"
+        };
+        let advice = ("at most 70 % of the connection tracking table in use", remedy);
         judge(audit, cluster, nodes(cluster)?, advice, |on| {
             if on.kernel.sysctl(MAX)?.is_none() {
                 return Err(NoVerdict::does_not_apply("the kernel tracks no connections"));
@@ -248,6 +251,61 @@ fn agent_network(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
     })
 }
 
+declare_check! {
+    /// ## What it checks
+    /// Machines that run clusters of kind allow 512 inotify instances and 524288 watches for each user.
+    ///
+    /// ## Why it matters
+    /// All nodes of all clusters on that machine share these limits. Several clusters exceed the usual 128 instances: pods fail with "too many open files".
+    ///
+    /// ## How it is determined
+    /// `fs.inotify.max_user_instances` and `fs.inotify.max_user_watches`, where nodes are kind's.
+    ///
+    /// ## How to fix
+    /// `fs.inotify.max_user_instances=512` and `fs.inotify.max_user_watches=524288` on the machine.
+    ///
+    /// ## References
+    /// kind documentation, known issues, pod errors due to too many open files.
+    pub static INOTIFY = {
+        code: "NET405",
+        slug: "kind-inotify-limits",
+        title: "The machine below kind allows too few inotify instances",
+        severity: Warn,
+        profiles: [Clustermesh, Submariner],
+        since: "0.1.0",
+        why: "pods of several clusters fail with too many open files",
+        rules: ["submariner KIND-10"],
+        run: Cluster(inotify),
+    };
+}
+
+fn inotify(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
+    const LIMITS: [(&str, u64); 2] = [
+        ("fs.inotify.max_user_instances", 512),
+        ("fs.inotify.max_user_watches", 524_288),
+    ];
+    asked(audit, cluster, || {
+        let all = nodes(cluster)?;
+        if !cluster.is_kind() {
+            return Err(NoVerdict::does_not_apply("not a cluster of kind"));
+        }
+        let advice = (
+            "512 inotify instances and 524288 watches",
+            "set fs.inotify.max_user_instances=512 and fs.inotify.max_user_watches=524288 on the machine",
+        );
+        judge(audit, cluster, all, advice, |on| {
+            let mut faults = Vec::new();
+            for (setting, least) in LIMITS {
+                let value = on.number(setting)?;
+                if value < least {
+                    faults.push(format!("{setting}={value}"));
+                }
+            }
+            Ok(Seen::faults(faults, "enough").evidence_all(LIMITS.map(|(setting, _)| on.sysctl_evidence(setting))))
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use crate::facts::ClusterFacts;
@@ -296,6 +354,13 @@ mod tests {
             "190000",
         );
         assert_eq!(alone(&full, "NET402").found, "72 % in use on east-n1");
+        let mut of_kind = full.clone();
+        "kind://docker/east/east-n1".clone_into(&mut value_mut(&mut of_kind.nodes)[0].provider_id);
+        assert!(
+            alone(&of_kind, "NET402")
+                .remedy
+                .contains("on the machine that kind runs on")
+        );
         set_sysctl(
             kernel_mut(&mut full, "east-n1"),
             "net.netfilter.nf_conntrack_max",
@@ -338,5 +403,22 @@ mod tests {
         kernel_mut(&mut open, "east-n2").network =
             Fact::unknown(Reason::Forbidden, "read /proc/1/ns/net: not permitted");
         assert_eq!(alone(&open, "NET404").verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn limits_of_the_machine_below_kind() {
+        assert_eq!(alone(&east(), "NET405").verdict, Verdict::Skip);
+        let mut kind = east();
+        for node in value_mut(&mut kind.nodes) {
+            "kind://docker/east/n".clone_into(&mut node.provider_id);
+        }
+        assert_eq!(alone(&kind, "NET405").verdict, Verdict::Pass);
+        set_sysctl(kernel_mut(&mut kind, "east-n1"), "fs.inotify.max_user_instances", "128");
+        assert_eq!(
+            alone(&kind, "NET405").found,
+            "fs.inotify.max_user_instances=128 on east-n1"
+        );
+        kernel_mut(&mut kind, "east-n1").sysctls = Fact::unknown(Reason::Forbidden, "read /proc/sys: not permitted");
+        assert_eq!(alone(&kind, "NET405").verdict, Verdict::Unknown);
     }
 }

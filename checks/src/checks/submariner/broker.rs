@@ -77,7 +77,12 @@ fn broker_address(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
 
 fn judge_address(cluster: &Cluster<'_>, address: &Known<String>) -> Outcome {
     let outcome = if is_loopback(&address.value) {
-        Outcome::broken().remedy("deploy the broker with an address that members reach, or join with --broker-url")
+        Outcome::broken().remedy(if cluster.is_kind() {
+            "before `subctl deploy-broker` set this cluster's server in the kubeconfig to the address of its control plane's container and port 6443 \
+             (networking.apiServerAddress of kind is for this machine alone), or join with --broker-url"
+        } else {
+            "deploy the broker with an address that members reach, or join with --broker-url"
+        })
     } else {
         Outcome::holds()
     };
@@ -235,6 +240,9 @@ mod tests {
     fn kind(name: &str, number: u8) -> ClusterFacts {
         let mut facts = flannel(name, number);
         *value_mut(&mut facts.api_server) = "127.0.0.1:40123".to_owned();
+        for node in value_mut(&mut facts.nodes) {
+            node.provider_id = format!("kind://docker/{name}/{}", node.name);
+        }
         facts
     }
 
@@ -265,6 +273,7 @@ mod tests {
     fn kinds_loopback_address_fails_for_the_brokers_cluster_only() {
         let facts = [kind("east", 1), kind("west", 2)];
         let told = planned(&facts, |plan| plan.broker_cluster = Some("east".to_owned()));
+        assert!(findings(&told, "SM010")[0].remedy.contains("container and port 6443"));
         let verdicts: Vec<_> = findings(&told, "SM010")
             .iter()
             .map(|finding| (finding.subject.clusters[0].as_str(), finding.verdict, finding.severity))

@@ -6,16 +6,16 @@ use crate::compare::Groups;
 use crate::facts::node::Node;
 use crate::facts::provenance::{Known, Source};
 use crate::fleet::{Audit, Cluster};
-use crate::outcome::Outcome;
+use crate::outcome::{ClusterId, Outcome};
 use crate::profile::submariner::gateways::first_internal_ipv4;
 use crate::report::Evidence;
 
-pub(super) static CHECKS: &[&Check] = &[&KIND_NETWORK, &KIND_SINGLE_NODE];
+pub(super) static CHECKS: &[&Check] = &[&KIND_NETWORK, &KIND_SINGLE_NODE, &KIND_SHARED_NETWORK];
 
 /// The nodes of a cluster of kind.
 fn kind_nodes<'a>(cluster: &Cluster<'a>) -> Result<&'a [Node], NoVerdict> {
     let nodes = cluster.facts.nodes.get()?;
-    if nodes.iter().any(|node| node.provider_id.starts_with("kind://")) {
+    if cluster.is_kind() {
         return Ok(nodes);
     }
     Err(NoVerdict::does_not_apply("not a cluster of kind"))
@@ -49,7 +49,8 @@ declare_check! {
     };
 }
 
-fn kind_network(audit: &Audit<'_>) -> Vec<Outcome> {
+/// The container networks of all clusters of kind.
+fn container_networks(audit: &Audit<'_>) -> Groups<Cidr> {
     Groups::of(audit, |cluster| {
         let nodes = kind_nodes(cluster)?;
         let first = nodes.iter().find_map(|node| Some((node, first_internal_ipv4(node)?)));
@@ -58,7 +59,10 @@ fn kind_network(audit: &Audit<'_>) -> Vec<Outcome> {
         let source = Source::read(format!("Node {}", node.name), "status.addresses[InternalIP]");
         Ok(Known::new(network, source))
     })
-    .expect_equal(audit, |outcome, _| {
+}
+
+fn kind_network(audit: &Audit<'_>) -> Vec<Outcome> {
+    container_networks(audit).expect_equal(audit, |outcome, _| {
         outcome
             .expected("one container network")
             .remedy("create the clusters in one network")
@@ -109,6 +113,57 @@ fn kind_single_node(_: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
         .remedy("add a worker to the kind configuration"))
 }
 
+declare_check! {
+    /// ## What it checks
+    /// Clusters of kind do not share one container network, as they do unless told otherwise.
+    ///
+    /// ## Why it matters
+    /// On one bridge of one machine there is no firewall, no NAT and no smaller MTU between gateways: that everything passes there proves nothing about
+    /// the networks between real sites.
+    ///
+    /// ## How it is determined
+    /// The /16 block of a node's address in each cluster whose nodes are kind's.
+    ///
+    /// ## How to fix
+    /// Nothing in a lab, where they cannot be joined otherwise. Repeat the audit where the clusters will live; `prejoin lab break` makes such faults here.
+    ///
+    /// ## References
+    /// kind documentation, networking; Submariner documentation, quickstart with kind.
+    pub static KIND_SHARED_NETWORK = {
+        code: "SM433",
+        slug: "kind-shared-network",
+        title: "Clusters of kind share one bridge",
+        severity: Warn,
+        profiles: [Submariner],
+        since: "0.1.0",
+        why: "ports and MTU that pass here may fail between real sites",
+        rules: ["clustermesh LAB-5"],
+        run: Between(kind_shared_network),
+    };
+}
+
+fn kind_shared_network(audit: &Audit<'_>) -> Vec<Outcome> {
+    let groups = container_networks(audit);
+    let shared = groups.values.iter().filter(|(_, members)| members.len() > 1);
+    let mut outcomes: Vec<Outcome> = shared
+        .map(|(network, members)| {
+            let ids: Vec<ClusterId> = members.iter().map(|(id, _)| *id).collect();
+            Outcome::broken()
+                .expected("clusters in the networks they will live in")
+                .found(format!("the nodes of {} are containers in {network}", audit.names(&ids)))
+                .evidence_all(members.iter().map(|(id, known)| Evidence::of(audit.cluster(*id).name(), known)))
+                .remedy("ports, NAT and MTU here say nothing about other networks: repeat the audit where the clusters will live")
+                .within(ids.clone())
+                .about(ids)
+        })
+        .collect();
+    if outcomes.is_empty() && !groups.clusters().is_empty() {
+        outcomes.push(Outcome::holds().found("not one network").about(groups.clusters()));
+    }
+    outcomes.extend(groups.outcomes_without());
+    outcomes
+}
+
 #[cfg(test)]
 mod tests {
     use crate::facts::ClusterFacts;
@@ -147,6 +202,7 @@ mod tests {
             "172.1.0.0/16 on east, 172.2.0.0/16 on west"
         );
         assert_eq!(verdict(&apart, "SM430"), Verdict::Warn);
+        assert_eq!(verdict(&apart, "SM433"), Verdict::Pass);
         let elsewhere = report(Submariner, &[flannel("east", 1), flannel("west", 2)]);
         assert_eq!(verdict(&elsewhere, "SM430"), Verdict::Skip);
     }
@@ -171,6 +227,31 @@ mod tests {
         let both = report(Submariner, &[facts, kind("west", 2)]);
         assert!(
             findings(&both, "SM430")
+                .iter()
+                .any(|finding| finding.verdict == Verdict::Unknown)
+        );
+    }
+
+    #[test]
+    fn one_bridge_proves_nothing_about_real_sites() {
+        let mut west = kind("west", 2);
+        for (node, host) in value_mut(&mut west.nodes).iter_mut().zip(21_u8..) {
+            node.addresses[0].ip = [172, 1, 0, host].into();
+        }
+        let together = report(Submariner, &[kind("east", 1), west]);
+        let finding = findings(&together, "SM433")[0];
+        assert_eq!(finding.verdict, Verdict::Warn);
+        assert_eq!(
+            finding.found,
+            "the nodes of east and west are containers in 172.1.0.0/16"
+        );
+        let elsewhere = report(Submariner, &[flannel("east", 1), flannel("west", 2)]);
+        assert_eq!(verdict(&elsewhere, "SM433"), Verdict::Skip);
+        let mut unseen = kind("west", 1);
+        unseen.nodes = Fact::unknown(Reason::Forbidden, "list nodes: forbidden");
+        let partly = report(Submariner, &[kind("east", 1), unseen]);
+        assert!(
+            findings(&partly, "SM433")
                 .iter()
                 .any(|finding| finding.verdict == Verdict::Unknown)
         );

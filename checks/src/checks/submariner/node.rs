@@ -1,4 +1,4 @@
-//! What agents read on the nodes of a cluster that is, or is to be, a member. Codes: `SM022` packet filters, `SM32x` network plugins, `SM432` kind,
+//! What agents read on the nodes of a cluster that is, or is to be, a member. Codes: `SM022` packet filters, `SM32x` network plugins,
 //! `SM44x` addresses and modules, `SM45x` ports, `SM46x` MTU, `SM47x` settings of the host, `SM92x` what Submariner itself has set.
 
 pub mod addresses;

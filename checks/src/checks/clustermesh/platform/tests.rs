@@ -180,4 +180,13 @@ fn a_loopback_api_server_is_recorded() {
     let report = report(Clustermesh, &clusters);
     assert_eq!(findings(&report, "CM912")[0].severity, Severity::Info);
     assert_eq!(findings(&report, "CM912")[0].verdict, Verdict::Pass);
+    assert_eq!(findings(&report, "CM912")[0].remedy, "");
+    let [mut east] = clusters;
+    "kind://docker/east/east-n1".clone_into(&mut value_mut(&mut east.nodes)[0].provider_id);
+    let report = self::report(Clustermesh, &[east]);
+    assert!(
+        findings(&report, "CM912")[0]
+            .remedy
+            .contains("kind get kubeconfig --internal")
+    );
 }

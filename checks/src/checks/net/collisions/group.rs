@@ -10,7 +10,7 @@ use crate::checks::net::space::{Claimed, Class, State};
 use crate::cidr::Cidr;
 use crate::facts::RangeKind;
 use crate::facts::provenance::Source;
-use crate::fleet::Audit;
+use crate::fleet::{Audit, Cluster};
 use crate::outcome::{ClusterId, Outcome};
 use crate::profile::Profile;
 use crate::report::{Evidence, Severity};
@@ -282,21 +282,29 @@ fn remedy(audit: &Audit<'_>, outer: &[&Side], inner: &[&Side]) -> String {
     let free = free_block(audit, moved)
         .map(|cidr| format!("; free and large enough: {cidr}"))
         .unwrap_or_default();
-    let mut text = match moved.class.kind {
-        RangeKind::Pods => {
+    let of_kind = audit.clusters.get(moved.owner).filter(|cluster| cluster.is_kind());
+    let mut text = match (moved.class.kind, of_kind) {
+        (RangeKind::Pods, Some(cluster)) => format!(
+            "set networking.podSubnet in the kind configuration of {who}{free}{}. kind applies it when it makes the cluster: delete {who} and create it again",
+            of_own_pool(cluster)
+        ),
+        (RangeKind::Services, Some(_)) => format!(
+            "set networking.serviceSubnet in the kind configuration of {who}{free}. kind applies it when it makes the cluster: delete {who} and create it again"
+        ),
+        (RangeKind::Pods, None) => {
             format!(
                 "give {who} pod ranges of its own{free}. A pool cannot be changed in place on running nodes: new nodes or a rebuild of {who}"
             )
         }
-        RangeKind::Services => format!(
+        (RangeKind::Services, None) => format!(
             "give {who} a service range of its own{free}. It is set when the cluster is made: usually a rebuild of {who}"
         ),
-        RangeKind::Nodes => format!("renumber the nodes of {who}, or move the other range away from them"),
-        RangeKind::LoadBalancers => format!("give the load-balancer pool of {who} addresses of its own{free}"),
-        RangeKind::Globalnet | RangeKind::Clusterset => {
+        (RangeKind::Nodes, _) => format!("renumber the nodes of {who}, or move the other range away from them"),
+        (RangeKind::LoadBalancers, _) => format!("give the load-balancer pool of {who} addresses of its own{free}"),
+        (RangeKind::Globalnet | RangeKind::Clusterset, _) => {
             format!("choose another global range for {who} and join it again")
         }
-        RangeKind::External => "declare the network more exactly, or move the cluster's range".to_owned(),
+        (RangeKind::External, _) => "declare the network more exactly, or move the cluster's range".to_owned(),
     };
     let between_clusters = outer
         .iter()
@@ -307,6 +315,16 @@ fn remedy(audit: &Audit<'_>, outer: &[&Side], inner: &[&Side]) -> String {
         text.push_str(". Or use Globalnet in all clusters, which needs no change of ranges");
     }
     text
+}
+
+/// What else it takes where Cilium hands out addresses of a pool of its own, whatever the cluster was made with.
+fn of_own_pool(cluster: &Cluster<'_>) -> &'static str {
+    let mode = cluster.cilium().and_then(|settings| settings.value("ipam"));
+    if mode.is_ok_and(|mode| mode.value != "kubernetes") {
+        ", and ipam.mode=kubernetes in the values of Cilium, which otherwise has a pool of its own"
+    } else {
+        ""
+    }
 }
 
 /// A block for the ranges of `moved` that collides with nothing else.

@@ -344,3 +344,36 @@ fn s_1106_azure_nodes_among_their_pods_warn_with_libreswan_and_fail_without() {
     assert_eq!(azure("172.31.1.8/29", Some("wireguard")), loops(Verdict::Fail));
     assert_eq!(azure("172.31.1.64/29", Some("wireguard")), []);
 }
+
+/// A kind cluster with these ranges.
+fn kind(name: &str, number: u8, pods: &str, services: &str) -> ClusterFacts {
+    let mut facts = cilium(name, number);
+    for node in value_mut(&mut facts.nodes) {
+        node.provider_id = format!("kind://docker/{name}/{}", node.name);
+        node.pod_cidrs = vec![cidr(pods)];
+    }
+    set_cilium_key(&mut facts, "ipam", Some("cluster-pool"));
+    set_cilium_key(&mut facts, "cluster-pool-ipv4-cidr", Some(pods));
+    *value_mut(&mut facts.service_cidrs) = vec![cidr(services)];
+    facts
+}
+
+#[test]
+fn for_clusters_of_kind_the_remedy_is_a_setting_of_kind() {
+    let clusters = [
+        kind("east", 1, "10.244.0.0/16", "10.96.0.0/16"),
+        kind("west", 2, "10.244.0.0/16", "10.96.0.0/16"),
+    ];
+    let report = report(Clustermesh, &clusters);
+    let pods = &broken(&report, "NET101")[0].remedy;
+    assert!(
+        pods.starts_with("set networking.podSubnet in the kind configuration of west"),
+        "{pods}"
+    );
+    assert!(pods.contains("ipam.mode=kubernetes"), "{pods}");
+    let services = &broken(&report, "NET104")[0].remedy;
+    assert!(
+        services.starts_with("set networking.serviceSubnet in the kind configuration of west"),
+        "{services}"
+    );
+}

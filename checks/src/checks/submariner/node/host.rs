@@ -1,15 +1,14 @@
-//! What else of a host matters: files, services, limits, and the errors that its cards make.
+//! What else of a host matters: files, services, and the errors that its cards make.
 
 use super::gateways;
-use crate::check::{Check, Judged, NoVerdict, declare_check};
+use crate::check::{Check, Judged, declare_check};
 use crate::checks::per_node::{OnNode, Seen, asked, judge, nodes};
 use crate::facts::kernel::FileKind;
 use crate::facts::provenance::Unknown;
 use crate::fleet::{Audit, Cluster};
 use crate::report::Severity;
 
-pub(in crate::checks::submariner) static CHECKS: &[&Check] =
-    &[&XTABLES_LOCK, &NETWORK_MANAGER, &INOTIFY, &CHECKSUM_ERRORS];
+pub(in crate::checks::submariner) static CHECKS: &[&Check] = &[&XTABLES_LOCK, &NETWORK_MANAGER, &CHECKSUM_ERRORS];
 
 fn file(on: &OnNode<'_>, path: &str) -> Result<FileKind, Unknown> {
     let kind = on.kernel.files.get()?.get(path).copied();
@@ -118,61 +117,6 @@ fn network_manager(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
                 Seen::fault_as(Severity::Info, "NetworkManager runs")
             };
             Ok(seen.evidence(on.evidence(&on.kernel.files, PATH, &kind_name(kind))))
-        })
-    })
-}
-
-declare_check! {
-    /// ## What it checks
-    /// Machines that run clusters of kind allow 512 inotify instances and 524288 watches for each user.
-    ///
-    /// ## Why it matters
-    /// All nodes of all clusters on that machine share these limits. Several clusters exceed the usual 128 instances: pods fail with "too many open files".
-    ///
-    /// ## How it is determined
-    /// `fs.inotify.max_user_instances` and `fs.inotify.max_user_watches`, where nodes are kind's.
-    ///
-    /// ## How to fix
-    /// `fs.inotify.max_user_instances=512` and `fs.inotify.max_user_watches=524288` on the machine.
-    ///
-    /// ## References
-    /// kind documentation, known issues, pod errors due to too many open files.
-    pub static INOTIFY = {
-        code: "SM432",
-        slug: "kind-inotify-limits",
-        title: "The machine below kind allows too few inotify instances",
-        severity: Warn,
-        profiles: [Submariner],
-        since: "0.1.0",
-        why: "pods of several clusters fail with too many open files",
-        rules: ["submariner KIND-10"],
-        run: Cluster(inotify),
-    };
-}
-
-fn inotify(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
-    const LIMITS: [(&str, u64); 2] = [
-        ("fs.inotify.max_user_instances", 512),
-        ("fs.inotify.max_user_watches", 524_288),
-    ];
-    asked(audit, cluster, || {
-        let all = nodes(cluster)?;
-        if !all.iter().any(|node| node.provider_id.starts_with("kind://")) {
-            return Err(NoVerdict::does_not_apply("not a cluster of kind"));
-        }
-        let advice = (
-            "512 inotify instances and 524288 watches",
-            "set fs.inotify.max_user_instances=512 and fs.inotify.max_user_watches=524288 on the machine",
-        );
-        judge(audit, cluster, all, advice, |on| {
-            let mut faults = Vec::new();
-            for (setting, least) in LIMITS {
-                let value = on.number(setting)?;
-                if value < least {
-                    faults.push(format!("{setting}={value}"));
-                }
-            }
-            Ok(Seen::faults(faults, "enough").evidence_all(LIMITS.map(|(setting, _)| on.sysctl_evidence(setting))))
         })
     })
 }

@@ -2,7 +2,7 @@ use super::super::support::{alone, ready, refused, verdict};
 use crate::facts::ClusterFacts;
 use crate::facts::kernel::FileKind;
 use crate::report::Verdict;
-use crate::samples::{kernel_mut, set_sysctl, value_mut};
+use crate::samples::{kernel_mut, value_mut};
 
 fn with_file(path: &str, kind: FileKind) -> ClusterFacts {
     let mut facts = ready();
@@ -34,25 +34,6 @@ fn network_manager_is_recorded() {
     );
     assert_eq!(
         verdict(&refused(ready(), |kernel| &mut kernel.files), "SM476"),
-        Verdict::Unknown
-    );
-}
-
-#[test]
-fn limits_of_the_machine_below_kind() {
-    assert_eq!(verdict(&ready(), "SM432"), Verdict::Skip);
-    let mut kind = ready();
-    for node in value_mut(&mut kind.nodes) {
-        "kind://docker/east/n".clone_into(&mut node.provider_id);
-    }
-    assert_eq!(verdict(&kind, "SM432"), Verdict::Pass);
-    set_sysctl(kernel_mut(&mut kind, "east-n1"), "fs.inotify.max_user_instances", "128");
-    assert_eq!(
-        alone(&kind, "SM432").found,
-        "fs.inotify.max_user_instances=128 on east-n1"
-    );
-    assert_eq!(
-        verdict(&refused(kind, |kernel| &mut kernel.sysctls), "SM432"),
         Verdict::Unknown
     );
 }

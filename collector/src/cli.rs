@@ -2,6 +2,7 @@
 //! [`settings`](crate::settings).
 
 mod agents;
+mod lab;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use prejoin_checks::profile::Profile;
 use crate::config::{FailOn, ProbeTimeout, Timeout};
 use crate::report::Format;
 pub use agents::{AgentsCommand, AuditAgents, DryRun, Image, Install, Placed, Rbac, Remove, Status, UseAgents};
+pub use lab::{LabBreak, LabCommand, LabHeal, LabPlace, LabUp, On};
 
 /// Audits Kubernetes clusters before they are joined with Cilium ClusterMesh or Submariner.
 #[derive(Debug, Parser)]
@@ -56,6 +58,9 @@ pub enum Command {
     /// Install agents that probe in clusters, look after them, and remove them without trace
     #[command(subcommand)]
     Agents(AgentsCommand),
+    /// Make clusters to try prejoin on, break what is between them, and mend it
+    #[command(subcommand)]
+    Lab(LabCommand),
     /// Show what changed between two facts files of one cluster, or two JSON reports
     Diff(Diff),
     /// List all checks

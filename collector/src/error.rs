@@ -4,6 +4,7 @@ use std::io;
 
 use crate::config::ConfigError;
 use crate::fleet::FleetError;
+use crate::lab::LabError;
 use crate::load::LoadError;
 
 /// Exit codes of the command. A report brings its own: see [`Report::exit_code`](prejoin_checks::report::Report::exit_code).
@@ -35,6 +36,9 @@ pub enum Error {
     /// The clusters asked for cannot be told.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// A lab could not be made or changed.
+    #[error(transparent)]
+    Lab(#[from] LabError),
     /// The result could not be written.
     #[error("cannot write {to}: {source}")]
     Write {
@@ -53,7 +57,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Config(_) | Self::Load(_) | Self::Fleet(_) => exit_code::BAD_USAGE,
-            Self::Write { .. } | Self::Internal(_) => exit_code::TOOL_FAILED,
+            Self::Write { .. } | Self::Lab(_) | Self::Internal(_) => exit_code::TOOL_FAILED,
         }
     }
 }

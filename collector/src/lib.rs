@@ -14,6 +14,7 @@ pub mod config;
 pub mod drift;
 pub mod error;
 pub mod fleet;
+pub mod lab;
 pub mod load;
 pub mod output;
 pub mod plugin;
@@ -36,6 +37,7 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Check(args) => audit::check(args, cli.color),
         Command::Facts(args) => audit::facts(args),
         Command::Agents(command) => agents::command::run(command),
+        Command::Lab(command) => lab::run(command),
         Command::Diff(args) => drift::diff(args, cli.color),
         Command::Checks(args) => catalogue::list(args),
         Command::Explain(args) => catalogue::explain(args, cli.color),

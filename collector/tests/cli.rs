@@ -15,5 +15,6 @@ mod cli {
     mod command;
     mod diff;
     mod facts;
+    mod lab;
     mod probe;
 }

@@ -16,6 +16,7 @@
 mod cgroup;
 mod command;
 mod components;
+mod faults;
 mod forward;
 mod handle;
 mod image;
@@ -45,6 +46,7 @@ use self::janitor::Janitor;
 use self::orders::Order;
 
 pub use self::command::Outcome;
+pub use self::faults::{Broken, fault_names};
 pub use self::image::agents as agents_image;
 pub use self::janitor::clean_up_after;
 pub use self::node::be_node;
@@ -158,8 +160,8 @@ impl Kubernetes {
     }
 }
 
-/// What this machine lacks.
-fn lacking() -> Option<&'static str> {
+/// What this machine lacks to run them.
+pub fn lacking() -> Option<&'static str> {
     if !geteuid().is_root() {
         Some("kubelets need root")
     } else if !Programs::can_be_built() {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -9,14 +10,21 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use prejoin_tests::kubernetes::{DESK, Kubernetes, RunningKubernetes, be_node, clean_up_after};
+use prejoin_tests::kubernetes::{Broken, DESK, Kubernetes, RunningKubernetes, agents_image, be_node, clean_up_after};
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixListener;
 
 const USAGE: &str = "\
-prejoin-kubelab up [--clusters N] [--nodes N] [--dual-stack] [--image ARCHIVE]... [--name LAB] [--detach]
+prejoin-kubelab up [--clusters N] [--nodes N] [--dual-stack] [--image ARCHIVE]... [--agents] [--name LAB] [--detach]
 prejoin-kubelab run [--name LAB] [--at PLACE] -- PROGRAM...    at the desk, or on a node: east-n1
 prejoin-kubelab kubeconfig [--name LAB]                        of this machine's own view
+prejoin-kubelab break FAULT [--name LAB]                       `prejoin lab break --help` lists them
+prejoin-kubelab heal [FAULT] [--name LAB]                      prints what was broken
 prejoin-kubelab down [--name LAB]";
+
+/// The image of agents, as installations of this version name it.
+const AGENTS: &str = concat!("docker.io/prejoin/agent:", env!("CARGO_PKG_VERSION"));
 
 /// In the order in which clusters take them.
 const CLUSTERS: [&str; 8] = ["east", "west", "north", "south", "alpha", "beta", "gamma", "delta"];
@@ -43,6 +51,11 @@ fn main() -> anyhow::Result<ExitCode> {
             println!("{}", Lab::find(&wanted.name)?.1.kubeconfig.display());
             Ok(ExitCode::SUCCESS)
         }
+        Some("break") => {
+            let fault = wanted.fault.clone().context("which fault?")?;
+            order(&wanted.name, &Order::Break(fault))
+        }
+        Some("heal") => order(&wanted.name, &Order::Heal(wanted.fault.clone())),
         Some("down") => down(&wanted.name),
         _ => bail!("usage:\n{USAGE}"),
     }
@@ -55,6 +68,8 @@ struct Wanted {
     nodes: u8,
     dual_stack: bool,
     images: Vec<PathBuf>,
+    agents: bool,
+    fault: Option<String>,
     name: String,
     detach: bool,
     place: String,
@@ -68,6 +83,8 @@ impl Wanted {
             nodes: 2,
             dual_stack: false,
             images: Vec::new(),
+            agents: false,
+            fault: None,
             name: "default".to_owned(),
             detach: false,
             place: DESK.to_owned(),
@@ -83,7 +100,9 @@ impl Wanted {
                 "--name" => wanted.name = value()?,
                 "--at" => wanted.place = value()?,
                 "--dual-stack" => wanted.dual_stack = true,
+                "--agents" => wanted.agents = true,
                 "--detach" => wanted.detach = true,
+                fault if !fault.starts_with('-') && wanted.fault.is_none() => wanted.fault = Some(argument),
                 other => bail!("{other} is not known; usage:\n{USAGE}"),
             }
         }
@@ -108,7 +127,19 @@ struct Lab {
     /// The kubeconfig at the desk, and where programs are found.
     desk_kubeconfig: PathBuf,
     path: PathBuf,
+    /// The socket on which its keeper takes orders.
+    orders: PathBuf,
 }
+
+/// To a lab's keeper, in one line.
+#[derive(Debug, Serialize, Deserialize)]
+enum Order {
+    Break(String),
+    Heal(Option<String>),
+}
+
+/// What it says to that: the names of the faults, or why not.
+type Answer = Result<Vec<String>, String>;
 
 impl Lab {
     fn file(name: &str) -> PathBuf {
@@ -132,6 +163,7 @@ impl Lab {
             places: places.collect::<anyhow::Result<_>>()?,
             desk_kubeconfig: kubernetes.kubeconfig(),
             path: kubernetes.programs().folder().to_owned(),
+            orders: kubernetes.folder().join("orders"),
         })
     }
 }
@@ -163,15 +195,26 @@ fn keep(wanted: &Wanted) -> anyhow::Result<ExitCode> {
             lab = lab.dual_stack();
         }
         let Some(kubernetes) = lab.up()? else { return Ok(false) };
+        if wanted.agents {
+            kubernetes.import(&agents_image(kubernetes.programs(), AGENTS)?)?;
+        }
         let lab = Lab::of(&kubernetes)?;
+        let orders = UnixListener::bind(&lab.orders)?;
         file.write_all(&serde_json::to_vec(&lab)?)?;
         eprintln!("export KUBECONFIG={}", lab.kubeconfig.display());
         eprintln!("contexts: {}", kubernetes.contexts().join(" "));
         println!("{READY}");
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hang_up.recv() => {}
+        let mut broken = Broken::default();
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => break,
+                caller = orders.accept() => {
+                    // A caller that is gone does not end the lab.
+                    let _ = obey(caller?.0, &kubernetes, &mut broken).await;
+                }
+            }
         }
         drop(kubernetes);
         anyhow::Ok(true)
@@ -179,6 +222,38 @@ fn keep(wanted: &Wanted) -> anyhow::Result<ExitCode> {
     // Before the lock is gone with this process.
     fs::remove_file(&path)?;
     Ok(if ended? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Does what one caller says.
+async fn obey(
+    caller: tokio::net::UnixStream,
+    kubernetes: &RunningKubernetes,
+    broken: &mut Broken,
+) -> anyhow::Result<()> {
+    let (from, mut to) = caller.into_split();
+    let mut line = String::new();
+    tokio::io::BufReader::new(from).read_line(&mut line).await?;
+    let done = match serde_json::from_str(&line)? {
+        Order::Break(fault) => broken.make(kubernetes, &fault).map(|()| vec![fault]),
+        Order::Heal(fault) => broken.heal(kubernetes, fault.as_deref()),
+    };
+    let answer: Answer = done.map_err(|error| format!("{error:#}"));
+    Ok(to.write_all(&serde_json::to_vec(&answer)?).await?)
+}
+
+/// Has the keeper of a lab break or mend something; prints what.
+fn order(name: &str, order: &Order) -> anyhow::Result<ExitCode> {
+    let (_, lab) = Lab::find(name)?;
+    let mut keeper = UnixStream::connect(&lab.orders).context("the lab's keeper takes no orders")?;
+    keeper.write_all(&[&serde_json::to_vec(order)?[..], b"\n"].concat())?;
+    let answer: Answer = serde_json::from_reader(BufReader::new(keeper)).context("the lab's keeper did not answer")?;
+    match answer {
+        Ok(faults) => {
+            faults.iter().for_each(|fault| println!("{fault}"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(why) => bail!("{why}"),
+    }
 }
 
 /// Has another process keep the lab; returns when it is up.

@@ -43,6 +43,14 @@ impl Programs {
         Ok(build(&["kind"])?.join("kind"))
     }
 
+    /// Builds actionlint, and gives its path.
+    ///
+    /// # Errors
+    /// When it does not build.
+    pub fn actionlint() -> anyhow::Result<PathBuf> {
+        Ok(build(&["lint"])?.join("actionlint"))
+    }
+
     /// Whether what the build starts with is there.
     pub fn can_be_built() -> bool {
         // It says itself what is missing.

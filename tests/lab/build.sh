@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds the labs' programs and prints the directory that holds them: Kubernetes, etcd, containerd, CNI plugins, runc, Helm and
-# kind from pinned Go modules, the labs' own from here.
+# Builds the labs' programs and prints the directory that holds them: Kubernetes, etcd, containerd, CNI plugins, runc, Helm, kind
+# and actionlint from pinned Go modules, the labs' own from here.
 #
-#   build.sh [PART...]    kubernetes etcd containers runc helm kind own; all of them if none is named
+#   build.sh [PART...]    kubernetes etcd containers runc helm kind lint own; all of them if none is named
 #   build.sh --can-build  builds nothing; says what the machine lacks for it, and fails if it lacks anything
 #
 # The directory is named after the checksums of the pinned modules: the same pins are built once per machine, and
@@ -12,7 +12,7 @@ set -euo pipefail
 lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${PREJOIN_LAB_CACHE:-$HOME/.cache/prejoin-lab}
 parts=("$@")
-((${#parts[@]})) || parts=(kubernetes etcd containers runc helm kind own)
+((${#parts[@]})) || parts=(kubernetes etcd containers runc helm kind lint own)
 
 if ! command -v go >/dev/null; then
     echo "build.sh: needs Go 1.26 or later on PATH" >&2
@@ -60,6 +60,8 @@ build_helm() { build -o "$bin/" -ldflags '-s -w' tool; }
 
 build_kind() { build -o "$bin/" -ldflags '-s -w' tool; }
 
+build_lint() { build -o "$bin/" -ldflags '-s -w' tool; }
+
 # runc is C in its first steps, and filters system calls by libseccomp, which is linked into it.
 build_runc() {
     local pkg_config=$cache/$pins/pkg-config
@@ -101,9 +103,11 @@ for part in "${parts[@]}"; do
         (cd "$lab" && build -o "$bin/" -ldflags '-s -w' ./image ./loader ./measure ./pause)
         continue
     fi
-    # No lab is made of it, so it has pins of its own.
     done=$bin/.complete-$part
-    [[ $part != kind ]] || done=$done-$(cat "$lab"/kind/go.{mod,sum} | sha256sum | cut -c1-16)
+    # No lab is made of these, so they have pins of their own.
+    if [[ $part == kind || $part == lint ]]; then
+        done=$done-$(cat "$lab/$part"/go.{mod,sum} | sha256sum | cut -c1-16)
+    fi
     if [[ ! -e $done ]]; then
         cd "$lab/$part"
         echo "building $part in $bin: some minutes the first time" >&2

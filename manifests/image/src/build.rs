@@ -127,9 +127,21 @@ fn environment(architecture: Architecture, workspace: &Path) -> Result<Vec<(Stri
         unless_set(format!("CC_{variable}"), "cc");
     } else {
         unless_set(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), "rust-lld");
-        unless_set(format!("CC_{variable}"), "clang");
+        unless_set(format!("CC_{variable}"), foreign_compiler(architecture));
     }
     Ok(environment)
+}
+
+/// The C compiler for an architecture that is not this machine's: clang is one for all, and Debian has one for each.
+fn foreign_compiler(architecture: Architecture) -> &'static str {
+    let gnu = match architecture {
+        Architecture::Amd64 => "x86_64-linux-gnu-gcc",
+        Architecture::Arm64 => "aarch64-linux-gnu-gcc",
+    };
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let there = |name: &&str| std::env::split_paths(&folders).any(|folder| folder.join(name).is_file());
+    // Where there is none, clang is what the build will ask for.
+    ["clang", gnu].into_iter().find(there).unwrap_or("clang")
 }
 
 /// Fails unless a program is for this architecture and needs no library: there is none in the image.

@@ -132,7 +132,8 @@ fn environment(architecture: Architecture, workspace: &Path) -> Result<Vec<(Stri
     Ok(environment)
 }
 
-/// The C compiler for an architecture that is not this machine's: clang is one for all, and Debian has one for each.
+/// The C compiler for an architecture that is not this machine's: clang is one for all, and Debian has gcc for each, which takes the headers of
+/// a C library besides (`libc6-dev-arm64-cross`).
 fn foreign_compiler(architecture: Architecture) -> &'static str {
     let gnu = match architecture {
         Architecture::Amd64 => "x86_64-linux-gnu-gcc",

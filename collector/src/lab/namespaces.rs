@@ -20,7 +20,8 @@ impl Namespaces {
             format!("{PROGRAM} is neither beside this program nor on PATH: `cargo build -p prejoin-tests --bins` in prejoin's sources makes it")
         })?;
         Ok(Self {
-            program,
+            // What it says of a failure is one line of ours.
+            program: program.with("RUST_LIB_BACKTRACE", "0"),
             name: name.to_owned(),
         })
     }

@@ -5,15 +5,24 @@
 mod kubernetes {
     mod audited;
     mod cilium;
+    mod config;
+    mod proxy;
+    mod running;
     mod snapshot;
     mod suite;
 
     mod cluster_agent;
+    mod dual_stack;
+    mod ephemeral;
     mod faults;
     mod healthy;
+    mod measured;
+    mod nodes;
     mod permissions;
+    mod reach;
     mod recorded;
     mod refusals;
     mod restarts;
+    mod restricted;
     mod sessions;
 }

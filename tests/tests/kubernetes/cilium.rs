@@ -54,6 +54,7 @@ pub(super) fn install(suite: &Suite) {
             cluster,
             &["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"],
         );
+        let there = suite.names(cluster, "nodes");
         let mut objects = vec![agents()];
         for mut object in items(&recorded(&fixture, "apis_cilium.io_v2_ciliumnodes")) {
             let (_, place) = nodes
@@ -61,7 +62,9 @@ pub(super) fn install(suite: &Suite) {
                 .find(|(node, _)| object["metadata"]["name"] == *node)
                 .unwrap();
             object["metadata"] = json!({ "name": place });
-            objects.push(object);
+            if there.iter().any(|node| node == place) {
+                objects.push(object);
+            }
         }
         for mut map in items(&recorded(&fixture, "api_v1_namespaces_kube-system_configmaps")) {
             if map["metadata"]["name"] == "cilium-config" {
@@ -69,17 +72,12 @@ pub(super) fn install(suite: &Suite) {
                 objects.push(map);
             }
         }
+        objects.extend([mesh_service(&fixture), mesh()]);
         suite.apply(cluster, &objects);
-        suite.kubectl(
-            cluster,
-            &[
-                "--namespace=kube-system",
-                "rollout",
-                "status",
-                "daemonset/cilium",
-                "--timeout=60s",
-            ],
-        );
+        for what in ["daemonset/cilium", "deployment/clustermesh-apiserver"] {
+            let status = ["--namespace=kube-system", "rollout", "status", what, "--timeout=60s"];
+            suite.kubectl(cluster, &status);
+        }
     }
 }
 
@@ -93,6 +91,37 @@ pub(super) fn items(list: &Value) -> Vec<Value> {
         item
     };
     list["items"].as_array().unwrap().iter().map(with_type).collect()
+}
+
+/// The NodePort of the mesh's control plane; nothing answers there yet.
+fn mesh_service(fixture: &str) -> Value {
+    let services = items(&recorded(fixture, "api_v1_services")).into_iter();
+    let mut named = services.filter(|service| service["metadata"]["name"] == "clustermesh-apiserver");
+    let mut service = named.next().unwrap();
+    service["metadata"] = json!({ "name": "clustermesh-apiserver", "namespace": "kube-system" });
+    for given in ["clusterIP", "clusterIPs"] {
+        service["spec"].as_object_mut().unwrap().remove(given);
+    }
+    service.as_object_mut().unwrap().remove("status");
+    service
+}
+
+/// The mesh's control plane itself.
+fn mesh() -> Value {
+    let labels = json!({ "k8s-app": "clustermesh-apiserver" });
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": "clustermesh-apiserver", "namespace": "kube-system", "labels": labels },
+        "spec": {
+            "replicas": 1,
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": { "containers": [{ "name": "apiserver", "image": IMAGE, "imagePullPolicy": "Never" }] },
+            },
+        },
+    })
 }
 
 fn agents() -> Value {

@@ -22,15 +22,16 @@ const ON_OCCASION: [&str; 7] = [
 ];
 
 /// A user of one cluster with the reader's role, or a part of it.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     suite: &'a Suite,
     context: String,
     folder: TempDir,
     role: Value,
+    pub(super) token: String,
 }
 
 impl<'a> Reader<'a> {
-    fn new(suite: &'a Suite) -> Self {
+    pub(super) fn new(suite: &'a Suite) -> Self {
         let context = suite.contexts()[0].clone();
         let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests/rbac/clusterrole.yaml");
         let file = manifest.to_str().unwrap();
@@ -53,9 +54,10 @@ impl<'a> Reader<'a> {
             ],
         );
         let token = suite.kubectl(&context, &["--namespace", NAMESPACE, "create", "token", "reader"]);
+        let token = token.trim().to_owned();
         let config = suite.kubectl(&context, &["config", "view", "--minify", "--raw", "--output=json"]);
         let mut config: Value = serde_json::from_str(&config).unwrap();
-        config["users"][0]["user"] = json!({ "token": token.trim() });
+        config["users"][0]["user"] = json!({ "token": token });
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("kubeconfig"), config.to_string()).unwrap();
         Self {
@@ -63,6 +65,7 @@ impl<'a> Reader<'a> {
             context,
             folder,
             role,
+            token,
         }
     }
 

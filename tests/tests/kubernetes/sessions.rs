@@ -12,10 +12,10 @@ use prejoin_collector::transport::{Exec, Route};
 use super::snapshot::Snapshot;
 use super::suite::{STREAMING_IDLE, Suite, suite};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The ways to all node agents, with the names of their nodes.
-fn routes(suite: &Suite) -> Vec<(String, Route)> {
+pub(super) fn routes(suite: &Suite) -> Vec<(String, Route)> {
     let mut routes = Vec::new();
     for context in suite.contexts() {
         let cluster = Arc::new(Cluster::new(suite.local_kubeconfig(), Some(context.clone())));
@@ -44,7 +44,7 @@ fn routes(suite: &Suite) -> Vec<(String, Route)> {
     routes
 }
 
-async fn open(node: &str, route: &Route) -> Session {
+pub(super) async fn open(node: &str, route: &Route) -> Session {
     let connection = route.connect(PATIENCE).await.unwrap();
     let open = Open {
         versions: (OLDEST_PROTOCOL_VERSION..=PROTOCOL_VERSION).collect(),

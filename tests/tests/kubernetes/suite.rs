@@ -41,7 +41,16 @@ impl Suite {
             return Some(Self { lab: None, contexts });
         }
         let kubernetes = Kubernetes::new().cluster("east", 2).cluster("west", 2);
-        let lab = kubernetes.streaming_idle(STREAMING_IDLE).up().unwrap()?;
+        Self::in_lab(kubernetes.streaming_idle(STREAMING_IDLE))
+    }
+
+    /// Two clusters of one node each, of IPv4 and IPv6, for one test alone.
+    pub(super) fn of_both_families() -> Option<Self> {
+        Self::in_lab(Kubernetes::new().cluster("east", 1).cluster("west", 1).dual_stack())
+    }
+
+    fn in_lab(kubernetes: Kubernetes) -> Option<Self> {
+        let lab = kubernetes.up().unwrap()?;
         let programs = lab.programs();
         let cilium = lab.folder().join("cilium.tar");
         programs
@@ -98,6 +107,15 @@ impl Suite {
         command
     }
 
+    /// `prejoin`, given these arguments and every context, in this process's own network, with further variables.
+    pub(super) fn prejoin_outside(&self, arguments: &[&str], variables: &[(&str, String)]) -> Outcome {
+        let mut command = Command::new("timeout");
+        command.arg(PATIENCE).arg(lab::program("prejoin").unwrap());
+        command.args(arguments).args(self.context_arguments());
+        command.envs(variables.iter().map(|(name, value)| (*name, value)));
+        Outcome::of(command).unwrap()
+    }
+
     /// `prejoin`, given these arguments and every context.
     pub(super) fn prejoin_everywhere(&self, arguments: &[&str]) -> Outcome {
         self.prejoin(&[arguments, &self.context_arguments()].concat())
@@ -130,6 +148,23 @@ impl Suite {
         let list = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": objects });
         std::fs::write(&file, list.to_string()).unwrap();
         self.kubectl(context, &["apply", "--server-side", "-f", file.to_str().unwrap()]);
+    }
+
+    /// Waits until a new namespace of all clusters has what clusters put into each.
+    pub(super) fn until_furnished(&self, namespace: &str) {
+        for context in &self.contexts {
+            for furniture in ["serviceaccount/default", "configmap/kube-root-ca.crt"] {
+                let wait = [
+                    "--namespace",
+                    namespace,
+                    "wait",
+                    "--for=create",
+                    furniture,
+                    "--timeout=60s",
+                ];
+                self.kubectl(context, &wait);
+            }
+        }
     }
 
     /// The names of the objects of a kind.

@@ -4,6 +4,7 @@
 
 pub mod clustermesh;
 mod flow_verdict;
+mod join_verdict;
 pub mod net;
 mod path_mtu_verdict;
 pub mod per_node;

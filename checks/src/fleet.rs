@@ -14,6 +14,7 @@ use crate::outcome::ClusterId;
 use crate::policy::Policy;
 use crate::profile::Profile;
 use crate::profile::cilium::Settings;
+use crate::profile::joins::Joins;
 
 /// One profile's judgement of a set of clusters: everything a check may look at.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub struct Audit<'a> {
     pub policy: &'a Policy,
     failures: Option<&'a Failures<'a>>,
     space: OnceLock<AddressSpace>,
+    joins: OnceLock<Joins>,
 }
 
 /// One cluster, with what follows from its facts worked out once.
@@ -100,6 +102,7 @@ impl<'a> Audit<'a> {
             policy,
             failures: None,
             space: OnceLock::new(),
+            joins: OnceLock::new(),
         }
     }
 
@@ -122,6 +125,11 @@ impl<'a> Audit<'a> {
     /// Every range of every cluster that can collide.
     pub fn space(&self) -> &AddressSpace {
         self.space.get_or_init(|| AddressSpace::of(self))
+    }
+
+    /// Which of these clusters are joined with each other already.
+    pub fn joins(&self) -> &Joins {
+        self.joins.get_or_init(|| Joins::of(self))
     }
 
     /// The cluster with this number.

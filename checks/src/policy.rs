@@ -21,6 +21,8 @@ pub struct Policy {
     pub waivers: Vec<Waiver>,
     /// How much of the required flows is to be probed.
     pub probe: Probe,
+    /// Whether the clusters are joined already.
+    pub phase: Phase,
     /// `unknown` does not change the exit code.
     pub allow_unknown: bool,
     /// Warnings change the exit code.
@@ -42,6 +44,19 @@ pub enum Probe {
     Full,
     /// Nothing: flows are not asked.
     None,
+}
+
+/// Whether the clusters are joined already: what only works, and can only be proven, after the join is judged where they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Each pair as its own objects show.
+    #[default]
+    Auto,
+    /// No pair, whatever their objects show.
+    Before,
+    /// Every pair: one that is not joined is a fault.
+    Joined,
 }
 
 /// A finding that someone answers for until a date.
@@ -71,6 +86,7 @@ impl Policy {
             skip: Vec::new(),
             waivers: Vec::new(),
             probe: Probe::default(),
+            phase: Phase::default(),
             allow_unknown: false,
             fail_on_warn: false,
             evaluated_at,

@@ -2,6 +2,7 @@
 
 pub mod cilium;
 pub mod flow;
+pub mod joins;
 pub mod signs;
 pub mod submariner;
 

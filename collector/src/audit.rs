@@ -1,6 +1,7 @@
 //! `prejoin audit`, `prejoin check` and `prejoin facts`: gather, probe, judge, show, in that order.
 
 mod dry_run;
+mod joined;
 mod probing;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub fn audit(args: &cli::Audit, color: Color) -> Result<u8, Error> {
         let gathered = fleet::gather(clusters, &settings.declared, settings.reading, &cancel).await?;
         let (mut facts, live) = (gathered.facts, gathered.live);
         settle(&mut settings, &facts);
+        joined::say(&facts, &settings);
         let mut guests = Vec::new();
         let probed = if probes {
             guests = start_guests(&facts, &live, &settings, args.sending.dry_run, &cancel).await;
@@ -132,7 +134,7 @@ async fn start_guests(
         of_it.any(|facts| facts.unreachable().is_none())
     };
     let read: Vec<Live> = live.iter().filter(is_read).cloned().collect();
-    ephemeral::start(&read, wanted, cancel).await
+    ephemeral::start(&read, wanted, &joined::wishes(facts, settings), cancel).await
 }
 
 /// Judges facts files, or an audit's bundle, and reports.

@@ -7,9 +7,9 @@ mod lab;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use prejoin_checks::policy::Probe;
+use prejoin_checks::policy::{Phase, Probe};
 use prejoin_checks::profile::Profile;
 
 use crate::config::{FailOn, ProbeTimeout, Timeout};
@@ -262,6 +262,9 @@ pub struct Judging {
     /// How much of the required flows is to be proven [default: cover]
     #[arg(long, env = "PREJOIN_PROBE", hide_env_values = true, value_name = "LEVEL", value_parser = probes())]
     pub probe: Option<Probe>,
+    /// Whether the clusters are joined already, so that what only works then is proven too [default: auto]
+    #[arg(long, env = "PREJOIN_PHASE", hide_env_values = true, value_name = "PHASE", value_parser = phases())]
+    pub phase: Option<Phase>,
     /// The mildest verdict that makes the command fail [default: fail]
     #[arg(
         long,
@@ -331,6 +334,23 @@ pub enum SchemaOf {
 
 fn profiles() -> impl TypedValueParser<Value = Profile> {
     PossibleValuesParser::new(Profile::ALL.map(Profile::name)).try_map(|name| name.parse::<Profile>())
+}
+
+fn phases() -> impl TypedValueParser<Value = Phase> {
+    const PHASES: [(&str, &str, Phase); 3] = [
+        ("auto", "Each pair as its own objects show", Phase::Auto),
+        ("before", "As before the join, whatever objects show", Phase::Before),
+        (
+            "joined",
+            "As after the join: a pair that is not joined is a fault",
+            Phase::Joined,
+        ),
+    ];
+    let values = PHASES.map(|(name, help, _)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(values).map(|name| {
+        let chosen = PHASES.into_iter().find(|(known, _, _)| *known == name);
+        chosen.map(|(_, _, phase)| phase).unwrap_or_default()
+    })
 }
 
 fn probes() -> impl TypedValueParser<Value = Probe> {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use prejoin_checks::cidr::Cidr;
 use prejoin_checks::facts::RangeKind;
 use prejoin_checks::intent::SubmarinerPlan;
-use prejoin_checks::policy::{Probe, Waiver};
+use prejoin_checks::policy::{Phase, Probe, Waiver};
 use prejoin_checks::profile::Profile;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,9 @@ pub struct Config {
     /// How much of the required flows is to be probed.
     #[serde(default)]
     pub probe: Option<Probe>,
+    /// Whether the clusters are joined already: `auto` (as their own objects show), `before` or `joined`.
+    #[serde(default)]
+    pub phase: Option<Phase>,
     /// How probes are sent.
     #[serde(default)]
     pub pace: PaceEntry,

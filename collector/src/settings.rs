@@ -251,6 +251,11 @@ impl Settings {
                 .or(config.probe)
                 .or(asked.map(|asked| asked.probe))
                 .unwrap_or_default(),
+            phase: judging
+                .phase
+                .or(config.phase)
+                .or(asked.map(|asked| asked.phase))
+                .unwrap_or_default(),
             allow_unknown: judging
                 .allow_unknown
                 .or(config.allow_unknown)

@@ -16,7 +16,7 @@ mod setting;
 pub mod tls;
 
 use crate::check::Check;
-pub(crate) use flows::{FLOWS, POD};
+pub(crate) use flows::FLOWS;
 
 /// The subjects of this family.
 pub(crate) static CHECKS: &[&[&Check]] = &[
@@ -35,6 +35,7 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     encryption::ipsec::CHECKS,
     encryption::strict::CHECKS,
     flows::CHECKS,
+    flows::joined::CHECKS,
     exposure::CHECKS,
     tls::CHECKS,
     features::CHECKS,

@@ -33,11 +33,7 @@ pub(crate) fn judge(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
         needs.describe(audit),
         flow.from,
         flow.to,
-        if flow.reach == Reach::OtherClusters {
-            ", both ways"
-        } else {
-            ""
-        },
+        if flow.reach.is_between() { ", both ways" } else { "" },
         flow.purpose
     );
     let mut outcomes = needs.outcomes_without();

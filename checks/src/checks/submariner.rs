@@ -61,6 +61,7 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     node::routing::CHECKS,
     node::sysctls::CHECKS,
     flows::CHECKS,
+    flows::joined::CHECKS,
     truth::CHECKS,
     live::CHECKS,
     psk::CHECKS,

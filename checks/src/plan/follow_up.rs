@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{AgentId, Destination, Listener, Plan, PlannedProbe, ProbeKind};
-use crate::observation::Observations;
 use crate::observation::failures::Failures;
 use crate::observation::shown::Shown;
+use crate::observation::{Observations, ProbeResult};
 
 /// Others that each suspect is tried against.
 const OTHERS: usize = 2;
@@ -79,6 +79,16 @@ pub fn follow_up(observations: &Observations) -> Option<Plan> {
     (!wanted.is_empty()).then(|| planned(plan, wanted))
 }
 
+/// The probes to targets of this name that nothing answered, by their positions, and a plan of them alone.
+pub fn unanswered(observations: &Observations, name: &str) -> Option<(Vec<u32>, Plan)> {
+    let failures = Failures::of(observations);
+    let shown = observations.plan.probes.iter().zip(failures.all());
+    let failed = shown.filter(|(probe, shown)| probe.to.name == name && matches!(shown, Shown::Failed(_)));
+    let probes: Vec<PlannedProbe> = failed.map(|(probe, _)| probe.clone()).collect();
+    let places = probes.iter().map(|probe| probe.id).collect();
+    (!probes.is_empty()).then(|| (places, planned(&observations.plan, probes)))
+}
+
 /// Whether this path takes less than its sender's own link: the size that another path may take.
 fn is_smaller(observations: &Observations, probe: &PlannedProbe) -> bool {
     let sent = observations.result(probe).and_then(|result| result.sent.as_ref().ok());
@@ -138,6 +148,20 @@ fn last(count: usize) -> u32 {
 }
 
 impl Observations {
+    /// Puts what probes showed now in the place of what they showed before; `places` are those of the probes of `again`, in their order.
+    pub fn replace(&mut self, places: &[u32], again: Self) {
+        for result in again.results {
+            let place = places.get(result.probe as usize);
+            let old = place.and_then(|place| self.results.iter_mut().find(|old| old.probe == *place));
+            if let (Some(place), Some(old)) = (place, old) {
+                *old = ProbeResult {
+                    probe: *place,
+                    ..result
+                };
+            }
+        }
+    }
+
     /// Adds what a further plan of some of the same agents showed.
     pub fn add(&mut self, more: Self) {
         let places: Vec<u32> = more

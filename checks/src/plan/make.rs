@@ -7,12 +7,12 @@ use super::choice::{self, Party};
 use super::{AgentId, Destination, Gap, Listener, Pace, Plan, PlannedProbe, ProbeKind, SPARE_UDP_PORT, Service};
 use crate::catalog;
 use crate::check::NoVerdict;
-use crate::checks::clustermesh::POD;
 use crate::facts::kernel::{NetworkView, NodeFacts};
 use crate::facts::provenance::{Reason, Unknown};
 use crate::fleet::{Audit, Cluster};
 use crate::policy::Probe;
-use crate::profile::flow::{self, Flow, Reach, Sender, Target, What};
+use crate::profile::Profile;
+use crate::profile::flow::{self, Flow, PODS, Reach, Sender, TEST_SERVICE, Target, What};
 use crate::profile::submariner::gateways::labelled_or_candidates;
 
 /// The largest packet that is worth trying.
@@ -24,13 +24,34 @@ const USUAL_SIZES: [u16; 16] = [
     9_000, 8_951, 8_900, 1_500, 1_480, 1_460, 1_450, 1_440, 1_430, 1_420, 1_400, 1_380, 1_370, 1_350, 1_320, 1_280,
 ];
 
+/// A Service of ours with a pod of ours behind it, as another cluster reaches it through the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestService {
+    /// What carries it.
+    pub profile: Profile,
+    /// The cluster whose pod is behind it.
+    pub of: String,
+    /// The cluster from which it is reached so.
+    pub from: String,
+    /// Its address there; absent where `host` is to be resolved.
+    pub address: Option<IpAddr>,
+    /// The name to resolve there.
+    pub host: String,
+    /// Its TCP port, of Service and pod alike.
+    pub port: u16,
+    /// The address of the pod behind it.
+    pub pod: IpAddr,
+}
+
 /// How a plan is made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlanOptions {
     /// What the choice of pairs is drawn from.
     pub seed: u64,
     /// How probes are sent.
     pub pace: Pace,
+    /// The Services of ours that there are.
+    pub services: Vec<TestService>,
 }
 
 /// Makes the plan of these audits (one for each profile, all of the same clusters) for these agents.
@@ -52,6 +73,7 @@ pub fn make(audits: &[Audit<'_>], agents: &[AgentId], options: &PlanOptions) -> 
 struct Maker<'a> {
     plan: Plan,
     agents: &'a [AgentId],
+    services: &'a [TestService],
     listeners: HashMap<Listener, u32>,
     /// Probes by what makes them the same probe, so that flows share them.
     probes: HashMap<(u32, String, Option<IpAddr>, String), usize>,
@@ -67,7 +89,7 @@ struct Receiver<'c> {
 }
 
 impl<'a> Maker<'a> {
-    fn new(agents: &'a [AgentId], level: Probe, options: &PlanOptions) -> Self {
+    fn new(agents: &'a [AgentId], level: Probe, options: &'a PlanOptions) -> Self {
         Self {
             plan: Plan {
                 seed: options.seed,
@@ -77,6 +99,7 @@ impl<'a> Maker<'a> {
                 ..Plan::default()
             },
             agents,
+            services: &options.services,
             listeners: HashMap::new(),
             probes: HashMap::new(),
             codes: Vec::new(),
@@ -112,10 +135,13 @@ impl<'a> Maker<'a> {
                 continue;
             }
             let receivers: Vec<&Cluster<'_>> = match flow.reach {
-                Reach::OtherClusters => audit
+                Reach::OtherClusters | Reach::JoinedClusters => audit
                     .clusters
                     .iter()
                     .filter(|to| to.id != from.id && !to.facts.planned && (flow.need)(audit, to).is_ok())
+                    .filter(|to| {
+                        flow.reach == Reach::OtherClusters || audit.joins().are_joined(from.id, to.id) == Ok(true)
+                    })
                     .collect(),
                 _ => vec![from],
             };
@@ -136,20 +162,20 @@ impl<'a> Maker<'a> {
     /// The agents that send, with gaps for those that should and are not there.
     fn senders(&mut self, audit: &Audit<'_>, flow: &Flow, cluster: &Cluster<'_>) -> Result<Vec<u32>, NoVerdict> {
         let sender = (flow.sender)(audit, cluster)?;
-        let network = if sender == Sender::Pods {
+        let network = if sender.is_pod() {
             NetworkView::Pod
         } else {
             NetworkView::Host
         };
         let wanted: Option<Vec<&str>> = match sender {
             Sender::Pods => None,
-            Sender::Nodes => Some(names(flow::linux_nodes(cluster)?)),
+            Sender::Nodes | Sender::PodsOfEveryNode => Some(names(flow::linux_nodes(cluster)?)),
             Sender::Gateways => Some(names(labelled_or_candidates(cluster)?)),
         };
+        // A pod is one wherever it is.
         let is_wanted = |agent: &AgentId| {
-            wanted
-                .as_ref()
-                .is_none_or(|wanted| wanted.contains(&agent.node.as_str()))
+            let named = |wanted: &Vec<&str>| wanted.contains(&agent.node.as_str());
+            sender.is_pod() || wanted.as_ref().is_none_or(named)
         };
         let present: Vec<u32> = (0..)
             .zip(self.agents)
@@ -163,7 +189,7 @@ impl<'a> Maker<'a> {
             .map(str::to_owned)
             .collect();
         if present.is_empty() {
-            let what = if sender == Sender::Pods {
+            let what = if sender.is_pod() {
                 "no agent is in the pod network"
             } else {
                 "no agent is on its nodes"
@@ -172,7 +198,8 @@ impl<'a> Maker<'a> {
             return Err(NoVerdict::missing(Reason::NoAgent, detail));
         }
         if !missing.is_empty() && self.plan.level != Probe::Smoke {
-            let detail = format!("{}: no agent on {}", cluster.name(), listed(&missing));
+            let place = if sender.is_pod() { "in a pod on" } else { "on" };
+            let detail = format!("{}: no agent {place} {}", cluster.name(), listed(&missing));
             self.gap(flow, &[cluster.name()], missing, Unknown::new(Reason::NoAgent, detail));
         }
         Ok(present)
@@ -184,7 +211,7 @@ impl<'a> Maker<'a> {
 
     fn connect(&mut self, audit: &Audit<'_>, flow: &Flow, from: &Cluster<'_>, to: &Cluster<'_>, senders: &[u32]) {
         let targets = match (flow.targets)(audit, to) {
-            Ok(targets) => self.with_pods(to, targets),
+            Ok(targets) => self.with_ours(audit.profile, from, to, targets),
             Err(NoVerdict::Missing(why)) => {
                 self.gap(flow, &[from.name(), to.name()], Vec::new(), why);
                 return;
@@ -192,13 +219,8 @@ impl<'a> Maker<'a> {
             Err(NoVerdict::DoesNotApply(_)) => return,
         };
         if targets.is_empty() {
-            let detail = format!("{}: nothing is known to send to", to.name());
-            self.gap(
-                flow,
-                &[from.name(), to.name()],
-                Vec::new(),
-                Unknown::new(Reason::NotFound, detail),
-            );
+            let why = Unknown::new(Reason::NotFound, format!("{}: nothing is known to send to", to.name()));
+            self.gap(flow, &[from.name(), to.name()], Vec::new(), why);
             return;
         }
         let zones: BTreeMap<&str, &str> = to
@@ -249,29 +271,37 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// Targets that stand for "pods" become the agents in the pod network.
-    fn with_pods(&self, cluster: &Cluster<'_>, targets: Vec<Target>) -> Vec<Target> {
-        let pods = || {
-            self.agents
-                .iter()
-                .filter(|agent| agent.cluster == cluster.name() && agent.network == NetworkView::Pod)
+    /// Targets that stand for something of ours become what there is of it.
+    fn with_ours(&self, profile: Profile, from: &Cluster<'_>, to: &Cluster<'_>, targets: Vec<Target>) -> Vec<Target> {
+        let is_pod = |agent: &&AgentId| agent.cluster == to.name() && agent.network == NetworkView::Pod;
+        let is_between = |service: &&TestService| {
+            service.profile == profile && service.of == to.name() && service.from == from.name()
         };
-        targets
-            .into_iter()
-            .flat_map(|target| {
-                if !target.is_node && target.name == POD {
-                    pods()
-                        .map(|agent| Target {
-                            name: agent.node.clone(),
-                            addresses: agent.addresses.clone(),
-                            ..target.clone()
-                        })
-                        .collect()
-                } else {
-                    vec![target]
-                }
-            })
-            .collect()
+        let settled = |target: Target| match target.name.as_str() {
+            PODS if !target.is_node => {
+                let pods = self.agents.iter().filter(is_pod);
+                pods.map(|agent| Target {
+                    name: agent.node.clone(),
+                    addresses: agent.addresses.clone(),
+                    ..target.clone()
+                })
+                .collect()
+            }
+            TEST_SERVICE if !target.is_node => {
+                let services = self.services.iter().filter(is_between);
+                services
+                    .map(|service| Target {
+                        addresses: service.address.into_iter().collect(),
+                        host: service.host.clone(),
+                        what: What::Service(Service::Tcp(service.port)),
+                        behind: Some(service.pod),
+                        ..target.clone()
+                    })
+                    .collect()
+            }
+            _ => vec![target],
+        };
+        targets.into_iter().flat_map(settled).collect()
     }
 
     fn probe(&mut self, audit: &Audit<'_>, flow: &Flow, from: &Cluster<'_>, sender: u32, receiver: &Receiver<'_>) {
@@ -314,7 +344,10 @@ impl<'a> Maker<'a> {
             let same_node = agent.cluster == receiver.cluster
                 && agent.node == target.name
                 && (agent.network == NetworkView::Host) == target.is_node;
-            let at_address = address.is_some_and(|address| agent.addresses.contains(&address));
+            let at_address = target
+                .behind
+                .or(address)
+                .is_some_and(|address| agent.addresses.contains(&address));
             if target.is_node {
                 same_node
             } else {
@@ -343,7 +376,9 @@ impl<'a> Maker<'a> {
             },
             What::PathMtu { port } => {
                 let free = port.filter(|port| *port != 0 && holder.is_some_and(|node| udp_is_free(node, *port)));
-                path_mtu(free, address, node_facts(audit, self.agent(sender)))
+                // A pod's link is not its node's.
+                let on_host = Some(self.agent(sender)).filter(|agent| agent.network == NetworkView::Host);
+                path_mtu(free, address, on_host.and_then(|agent| node_facts(audit, agent)))
             }
         };
         let service = match &kind {
@@ -356,7 +391,7 @@ impl<'a> Maker<'a> {
             kind,
             ProbeKind::Icmp | ProbeKind::NatDiscovery { .. } | ProbeKind::Tcp { .. }
         );
-        let listener = match (service, there, address) {
+        let listener = match (service, there, target.behind.or(address)) {
             (Some(service), Some(agent), Some(address)) => Some(self.listener(Listener {
                 agent,
                 address,

@@ -42,8 +42,17 @@ pub enum Sender {
     Nodes,
     /// The nodes that are gateways or may become one.
     Gateways,
-    /// Pods.
+    /// Pods, wherever they are.
     Pods,
+    /// The pods of every node: each node has a range of its own to be reached at.
+    PodsOfEveryNode,
+}
+
+impl Sender {
+    /// Whether it sends from a pod.
+    pub fn is_pod(self) -> bool {
+        matches!(self, Self::Pods | Self::PodsOfEveryNode)
+    }
 }
 
 /// Where a flow goes.
@@ -51,12 +60,21 @@ pub enum Sender {
 pub enum Reach {
     /// From every cluster to every other.
     OtherClusters,
+    /// From every cluster to every other that it is joined with already.
+    JoinedClusters,
     /// Within each cluster.
     OwnCluster,
     /// From each cluster to fixed places.
     Places,
     /// From each cluster to fixed places of which one is enough.
     AnyPlace,
+}
+
+impl Reach {
+    /// Whether it is from clusters to others.
+    pub fn is_between(self) -> bool {
+        matches!(self, Self::OtherClusters | Self::JoinedClusters)
+    }
 }
 
 /// What must be reached.
@@ -72,7 +90,14 @@ pub struct Target {
     pub host: String,
     /// On what.
     pub what: What,
+    /// The address of the pod of ours behind it, where it is reached at another address than that.
+    pub behind: Option<IpAddr>,
 }
+
+/// What pods are called as a target: the agents in the pod network take their place.
+pub const PODS: &str = "pods";
+/// What the Service of ours is called as a target, which others reach through the mesh.
+pub const TEST_SERVICE: &str = "test service";
 
 /// What is reached, or measured on the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +131,19 @@ impl Target {
             addresses: addresses.into_iter().collect(),
             host: String::new(),
             what,
+            behind: None,
+        }
+    }
+
+    /// What stands for something of ours that only the plan knows: [`PODS`], [`TEST_SERVICE`].
+    pub fn ours(name: &str, what: What) -> Self {
+        Self {
+            name: name.to_owned(),
+            is_node: false,
+            addresses: Vec::new(),
+            host: String::new(),
+            what,
+            behind: None,
         }
     }
 
@@ -122,6 +160,7 @@ impl Target {
                 host.to_owned()
             },
             what,
+            behind: None,
         }
     }
 }
@@ -140,7 +179,7 @@ pub fn required<'f>(audit: &Audit<'_>) -> Vec<&'f Flow> {
         let with = Groups::of(audit, |cluster| (flow.need)(audit, cluster))
             .clusters()
             .len();
-        with >= if flow.reach == Reach::OtherClusters { 2 } else { 1 } && audit.clusters.len() >= 2
+        with >= if flow.reach.is_between() { 2 } else { 1 } && audit.clusters.len() >= 2
     };
     flows(audit.profile).iter().filter(needed).copied().collect()
 }

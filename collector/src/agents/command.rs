@@ -106,7 +106,13 @@ fn remove(args: &cli::Remove) -> Result<u8, Error> {
 }
 
 fn rbac(args: &cli::Rbac) -> Result<u8, Error> {
-    let everything = [Access::Read, Access::Exec, Access::Install, Access::Ephemeral];
+    let everything = [
+        Access::Read,
+        Access::Exec,
+        Access::Install,
+        Access::Ephemeral,
+        Access::Joined,
+    ];
     let wanted = if args.access.is_empty() {
         &everything[..]
     } else {
@@ -125,7 +131,7 @@ fn rbac(args: &cli::Rbac) -> Result<u8, Error> {
             let mut code = exit_code::PASS;
             for access in wanted {
                 // Each run has a namespace of its own.
-                let place = (*access != Access::Ephemeral).then_some(namespace.as_str());
+                let place = (!matches!(access, Access::Ephemeral | Access::Joined)).then_some(namespace.as_str());
                 let asked = async { permissions::missing(&client.clone()?, *access, place).await };
                 let said = match asked.await {
                     Ok(missing) if missing.is_empty() => "permitted".to_owned(),

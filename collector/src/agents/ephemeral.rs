@@ -4,6 +4,8 @@
 //! pod removes the namespace at the deadline; if that pod does not run, the cluster's controllers end the Job a minute later, and with it all
 //! that belongs to it. What is left even then (an empty namespace) the next run removes.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -13,9 +15,9 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use super::command::{client, say_rollout, teller};
 use super::find::Where;
 use super::install::{self, Watched};
-use super::manifest::{Mode, Run, Wanted};
+use super::manifest::{Mode, Run, TestService, Wanted};
 use super::remove;
-use super::rollout::Rollout;
+use super::rollout::{CLUSTER_AGENT, Rollout};
 use super::trouble::Trouble;
 use crate::fleet::Live;
 use crate::output;
@@ -37,6 +39,15 @@ pub struct Ephemeral {
     pub timeout: Duration,
 }
 
+/// What an audit wants in one cluster besides agents on nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Pods of ours on every node.
+    pub pods: bool,
+    /// Services by which pods of ours are reached through a mesh.
+    pub services: Vec<TestService>,
+}
+
 /// Agents that run for this audit in one cluster.
 pub struct Guests {
     /// The cluster.
@@ -45,9 +56,29 @@ pub struct Guests {
     wanted: Wanted,
     run: Run,
     rollout: Rollout,
+    /// Of the Services that were made.
+    addresses: Vec<(TestService, Vec<IpAddr>)>,
 }
 
 impl Guests {
+    /// The Services of the run, each with its addresses in this cluster and its name in `clusterset.local`.
+    pub fn services(&self) -> impl Iterator<Item = (&TestService, &[IpAddr], String)> {
+        self.addresses.iter().map(move |(service, addresses)| {
+            let name = format!(
+                "{}.{}.svc.clusterset.local",
+                service.name(&self.run),
+                self.wanted.namespace
+            );
+            (service, addresses.as_slice(), name)
+        })
+    }
+
+    /// The pod that is behind this cluster's own Services.
+    pub fn pod_behind(&self) -> Option<&str> {
+        let mut places = self.rollout.places.iter();
+        places.find(|place| place.agent == CLUSTER_AGENT)?.pod.as_deref()
+    }
+
     /// Where they are.
     pub fn place(&self) -> Where {
         Where {
@@ -64,9 +95,25 @@ impl Guests {
 }
 
 /// Starts agents in all clusters at once, and waits for them. What cannot be had in one cluster is said, and the others go on.
-pub async fn start(lives: &[Live], ephemeral: &Ephemeral, cancel: &Cancel) -> Vec<Guests> {
+/// `wishes` are those of clusters, by name.
+pub async fn start(
+    lives: &[Live],
+    ephemeral: &Ephemeral,
+    wishes: &BTreeMap<String, Wishes>,
+    cancel: &Cancel,
+) -> Vec<Guests> {
+    // One id everywhere: a Service is one in several clusters by its name and namespace.
+    let id = match random_id() {
+        Ok(id) => id,
+        Err(trouble) => {
+            output::say(&format!("prejoin: no agents: {trouble}"));
+            return Vec::new();
+        }
+    };
+    let id = id.as_str();
     let starting = lives.iter().map(|live| async move {
-        match start_in(live, ephemeral, cancel).await {
+        let wishes = wishes.get(&live.name).cloned().unwrap_or_default();
+        match start_in(live, id, wishes, ephemeral, cancel).await {
             Ok(guests) => Some(guests),
             Err(trouble) => {
                 output::say(&format!("prejoin: {}: no agents: {trouble}", live.name));
@@ -77,24 +124,39 @@ pub async fn start(lives: &[Live], ephemeral: &Ephemeral, cancel: &Cancel) -> Ve
     join_all(starting).await.into_iter().flatten().collect()
 }
 
-async fn start_in(live: &Live, ephemeral: &Ephemeral, cancel: &Cancel) -> Result<Guests, Trouble> {
+async fn start_in(
+    live: &Live,
+    id: &str,
+    wishes: Wishes,
+    ephemeral: &Ephemeral,
+    cancel: &Cancel,
+) -> Result<Guests, Trouble> {
     let client = client(live).await?;
-    let run = Run {
-        id: random_id()?,
+    let mut run = Run {
+        id: id.to_owned(),
         deadline: ephemeral.deadline,
         own_namespace: !ephemeral.named,
+        pods: wishes.pods,
+        services: wishes.services,
     };
     let mut wanted = ephemeral.wanted.clone();
     if run.own_namespace {
         wanted.namespace = format!("prejoin-run-{}", run.id);
     }
     install::may_start_run(&client, &wanted, &run).await?;
+    if !run.services.is_empty()
+        && let Err(trouble) = install::may_make_services(&client, &wanted, &run).await
+    {
+        output::say(&format!("prejoin: {}: no test Services: {trouble}", live.name));
+        run.services.clear();
+    }
     let mut guests = Guests {
         live: live.clone(),
         client,
         wanted,
         run,
         rollout: Rollout::default(),
+        addresses: Vec::new(),
     };
     let begun = Instant::now();
     match bring_up(&mut guests, ephemeral.timeout, cancel).await {
@@ -125,11 +187,21 @@ async fn bring_up(guests: &mut Guests, timeout: Duration, cancel: &Cancel) -> Re
         wanted,
         run,
         rollout,
+        addresses,
     } = guests;
     let started = install::start_run(client, wanted, run).await?;
+    for (service, made) in run.services.iter().zip(started.services) {
+        match made {
+            Ok(made) => addresses.push((service.clone(), made)),
+            Err(trouble) => output::say(&format!(
+                "prejoin: {}: no test Service of {}: {trouble}",
+                live.name, service.of
+            )),
+        }
+    }
     let watched = Watched::of_run(wanted, run);
     let waiting = install::until_ready(client, &watched, timeout, cancel, teller(&live.name));
-    let (waited, ()) = tokio::join!(waiting, sweep(live, client, started));
+    let (waited, ()) = tokio::join!(waiting, sweep(live, client, started.at));
     let (reached, waited) = waited?;
     say_rollout(&live.name, &reached, waited);
     *rollout = reached;

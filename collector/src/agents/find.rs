@@ -1,5 +1,6 @@
 //! The agents that run in a cluster, found through its API.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use prejoin_checks::facts::node::Node;
 use prejoin_checks::plan::AgentId;
 
 use super::manifest::{LABEL, NAMESPACE, NOT_OF_A_RUN};
-use super::rollout::{AgentState, NODE_AGENT, Rollout};
+use super::rollout::{AgentState, NODE_AGENT, POD_AGENT, Rollout, component};
 use crate::config::ClusterAgents;
 use crate::fleet::Live;
 use crate::run::Member;
@@ -74,11 +75,17 @@ pub async fn of_cluster(
         Ok(Err(error)) => return Err(client_failure(&error).detail),
         Err(_) => return Err(format!("no answer within {} s", timeout.as_secs_f32())),
     };
-    let members = list
-        .items
-        .iter()
-        .filter_map(|pod| member(pod, namespace, facts, &cluster));
-    let members: Vec<Member> = members.collect();
+    // Of two in the pods of one node one is enough: the one that Services lead to, where it is among them.
+    let mut pods = list.items;
+    pods.sort_by_key(|pod| component(pod) == Some(POD_AGENT));
+    let mut met = BTreeSet::new();
+    let members = pods.iter().filter_map(|pod| member(pod, namespace, facts, &cluster));
+    let members: Vec<Member> = members
+        .filter(|member| {
+            let place = (member.id.network == NetworkView::Pod).then(|| member.id.node.clone());
+            place.is_none_or(|node| met.insert(node))
+        })
+        .collect();
     if members.is_empty() && place.required {
         return Err(format!("no pod with label {LABEL} runs in namespace {namespace}"));
     }
@@ -97,12 +104,16 @@ pub fn absent(facts: &ClusterFacts, rollout: &Rollout) -> Vec<Member> {
         .collect()
 }
 
-/// The agents that there would be: one on every node, one in the pod network. For plans that are not carried out.
-pub fn imagined(facts: &ClusterFacts) -> Vec<AgentId> {
-    let nodes = facts.nodes.ok().into_iter().flatten();
-    let on_nodes = nodes.map(|node| id(facts, &node.name, NetworkView::Host, Vec::new()));
-    let in_pods = id(facts, "", NetworkView::Pod, Vec::new());
-    on_nodes.chain([in_pods]).collect()
+/// The agents that there would be: one on every node, one in the pod network or, with `pods`, in pods of every node. For plans that are not
+/// carried out.
+pub fn imagined(facts: &ClusterFacts, pods: bool) -> Vec<AgentId> {
+    let names = || facts.nodes.ok().into_iter().flatten().map(|node| node.name.as_str());
+    let on_nodes = names().map(|name| id(facts, name, NetworkView::Host, Vec::new()));
+    let in_pods: Vec<&str> = if pods { names().collect() } else { vec![""] };
+    let in_pods = in_pods
+        .into_iter()
+        .map(|name| id(facts, name, NetworkView::Pod, Vec::new()));
+    on_nodes.chain(in_pods).collect()
 }
 
 /// Who an agent on a node is; one in the host's network has the node's addresses, where those are known.

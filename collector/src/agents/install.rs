@@ -1,6 +1,7 @@
 //! Installing: whose is what is there already, then applied, then waited for.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -148,9 +149,24 @@ pub async fn may_start_run(client: &kube::Client, wanted: &Wanted, run: &Run) ->
     permissions::require(client, Access::Ephemeral, place).await
 }
 
-/// Starts agents for one audit, and gives the time by the server's clock. What fails half way is to be taken back with
+/// Fails if the user may not make the Services of a run, with what is missing.
+pub async fn may_make_services(client: &kube::Client, wanted: &Wanted, run: &Run) -> Result<(), Trouble> {
+    let place = (!run.own_namespace).then_some(wanted.namespace.as_str());
+    permissions::require(client, Access::Joined, place).await
+}
+
+/// What came of starting a run.
+#[derive(Debug, Default)]
+pub struct Started {
+    /// The time by the server's clock.
+    pub at: Option<Timestamp>,
+    /// The addresses of the run's Services, in their order, or what kept them from being made.
+    pub services: Vec<Result<Vec<IpAddr>, Trouble>>,
+}
+
+/// Starts agents for one audit. What fails half way is to be taken back with
 /// [`remove_run`](super::remove::remove_run).
-pub async fn start_run(client: &kube::Client, wanted: &Wanted, run: &Run) -> Result<Option<Timestamp>, Trouble> {
+pub async fn start_run(client: &kube::Client, wanted: &Wanted, run: &Run) -> Result<Started, Trouble> {
     let objects = manifest::for_run(wanted, run);
     let anchor = objects.iter().position(manifest::is_anchor).unwrap_or_default();
     let mut before = Vec::new();
@@ -159,7 +175,7 @@ pub async fn start_run(client: &kube::Client, wanted: &Wanted, run: &Run) -> Res
         before.push(object.clone());
     }
     let applied = objects::apply(client, &objects[anchor], false, false).await?;
-    let now = applied.metadata.creation_timestamp.map(|time| time.0);
+    let at = applied.metadata.creation_timestamp.map(|time| time.0);
     let owner = json!([{
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -179,8 +195,30 @@ pub async fn start_run(client: &kube::Client, wanted: &Wanted, run: &Run) -> Res
         .map(belong)
         .filter(|object| object["metadata"]["ownerReferences"].is_array())
         .collect();
-    futures::future::try_join_all(owned.iter().map(|object| objects::apply(client, object, false, false))).await?;
-    Ok(now)
+    let (services, agents): (Vec<Value>, Vec<Value>) = owned
+        .into_iter()
+        .partition(|object| matches!(manifest::kind(object), "Service" | "ServiceExport"));
+    futures::future::try_join_all(agents.iter().map(|object| objects::apply(client, object, false, false))).await?;
+    // An audit goes on without what is only tried through a mesh.
+    let applying = services.iter().map(|object| async move {
+        let applied = objects::apply(client, object, false, false).await;
+        (manifest::name(object), applied)
+    });
+    let applied = futures::future::join_all(applying).await;
+    let addresses = |service: &manifest::TestService| -> Result<Vec<IpAddr>, Trouble> {
+        let name = service.name(run);
+        let mut addresses = Vec::new();
+        for (_, applied) in applied.iter().filter(|(applied, _)| *applied == name) {
+            let object = applied.as_ref().map_err(Clone::clone)?;
+            let ips = object.data["spec"]["clusterIPs"].as_array().into_iter().flatten();
+            addresses.extend(ips.filter_map(|ip| ip.as_str()?.parse::<IpAddr>().ok()));
+        }
+        Ok(addresses)
+    };
+    Ok(Started {
+        at,
+        services: run.services.iter().map(addresses).collect(),
+    })
 }
 
 /// Which agents are looked at.
@@ -194,6 +232,8 @@ pub struct Watched<'a> {
     pub node_selector: &'a BTreeMap<String, String>,
     /// Whether one is in the pod network.
     pub cluster_agent: bool,
+    /// Whether one is in a pod on every node.
+    pub pods: bool,
 }
 
 impl<'a> Watched<'a> {
@@ -204,6 +244,7 @@ impl<'a> Watched<'a> {
             run: None,
             node_selector: &wanted.node_selector,
             cluster_agent: wanted.mode != Mode::Node,
+            pods: false,
         }
     }
 
@@ -212,6 +253,7 @@ impl<'a> Watched<'a> {
         Self {
             run: Some(&run.id),
             cluster_agent: true,
+            pods: run.pods || !run.services.is_empty(),
             ..Self::installed(wanted)
         }
     }
@@ -275,6 +317,7 @@ pub async fn until_ready(
     let mut events_are_allowed = true;
     let expected = Expected {
         cluster_agent: watched.cluster_agent,
+        pods: watched.pods,
     };
     let end = tokio::time::sleep(timeout);
     tokio::pin!(end);
@@ -346,6 +389,7 @@ pub async fn look(client: &kube::Client, watched: &Watched<'_>) -> Result<Rollou
         .unwrap_or_default();
     let expected = Expected {
         cluster_agent: watched.cluster_agent,
+        pods: watched.pods,
     };
     Ok(Rollout::of(&nodes, &pods, &events, expected))
 }

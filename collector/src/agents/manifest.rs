@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use prejoin_checks::profile::Profile;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -41,6 +42,12 @@ const CLUSTER_AGENT: [&str; 4] = [
 const CLUSTER_AGENT_POLICY: &str = include_str!("../../../manifests/components/cluster-agent/network-policy.yaml");
 const RESTRICTED: &str = include_str!("../../../manifests/components/restricted/node-agent-patch.yaml");
 const ANCHOR: &str = include_str!("../../../manifests/run/anchor.yaml");
+const PODS: &str = include_str!("../../../manifests/run/pods.yaml");
+const TEST_SERVICE: &str = include_str!("../../../manifests/run/test-service.yaml");
+/// What makes a Service of this name and namespace one in all clusters of a ClusterMesh.
+const GLOBAL_SERVICE: &str = "service.cilium.io/global";
+/// What makes a namespace one in all clusters of a ClusterMesh, where that is not the default.
+const GLOBAL_NAMESPACE: &str = "clustermesh.cilium.io/global";
 
 /// Which agents, and what they may.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize, JsonSchema)]
@@ -91,6 +98,52 @@ pub struct Run {
     pub deadline: Duration,
     /// Whether the namespace is the run's own, and ends with it.
     pub own_namespace: bool,
+    /// Whether there are pods on every node besides.
+    pub pods: bool,
+    /// The Services that other clusters are to reach through the mesh.
+    pub services: Vec<TestService>,
+}
+
+/// A Service of a run, by which one cluster's pod is reached from the others it is joined with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestService {
+    /// What joins the clusters.
+    pub profile: Profile,
+    /// The cluster whose pod is behind it.
+    pub of: String,
+    /// The number of that cluster, the same wherever the Service is made.
+    pub number: usize,
+    /// Whether it is that cluster's own; in the others it has nothing behind it.
+    pub own: bool,
+}
+
+impl TestService {
+    /// What the Service is called, in every cluster alike.
+    pub fn name(&self, run: &Run) -> String {
+        format!("prejoin-{}-{}-{}", self.profile.name(), self.number, run.id)
+    }
+
+    fn objects(&self, run: &Run) -> impl Iterator<Item = Value> + use<> {
+        let (name, own) = (self.name(run), self.own);
+        let is_exported = self.profile == Profile::Submariner;
+        let wanted = move |object: &Value| is_exported || kind(object) == "Service";
+        documents(TEST_SERVICE)
+            .into_iter()
+            .filter(wanted)
+            .map(move |mut object| {
+                object["metadata"]["name"] = json!(name);
+                if kind(&object) == "Service" {
+                    if !is_exported {
+                        object["metadata"]["annotations"] = json!({ GLOBAL_SERVICE: "true" });
+                    }
+                    if !own {
+                        // Nothing of this cluster is behind it.
+                        object["spec"]["selector"]["app.kubernetes.io/component"] = json!("none");
+                    }
+                }
+                object
+            })
+    }
 }
 
 /// The objects of agents that stay, in the order in which they are applied: the namespace first.
@@ -122,9 +175,20 @@ pub fn for_run(wanted: &Wanted, run: &Run) -> Vec<Value> {
     // Cluster-scoped objects would need an owner that is, too.
     objects.extend(of_nodes.filter(|object| kind(object) != "PriorityClass"));
     objects.extend(documents(CLUSTER_AGENT_POLICY));
+    if run.pods || !run.services.is_empty() {
+        objects.extend(documents(PODS));
+    }
     for object in &mut objects {
         settle(object, wanted);
         of_run(object, run);
+    }
+    for mut object in run.services.iter().flat_map(|service| service.objects(run)) {
+        settle(&mut object, wanted);
+        object["metadata"]["labels"][RUN] = json!(run.id);
+        if let Some(selector) = object.pointer_mut("/spec/selector") {
+            selector[RUN] = json!(run.id);
+        }
+        objects.push(object);
     }
     objects
 }
@@ -165,7 +229,7 @@ fn settle(object: &mut Value, wanted: &Wanted) {
             object["rules"][0]["resourceNames"] = json!([namespace]);
         }
     }
-    if kind(object) == "DaemonSet" && wanted.mode == Mode::Restricted {
+    if kind(object) == "DaemonSet" && name(object) == "prejoin-agent" && wanted.mode == Mode::Restricted {
         let patch: json_patch::Patch = serde_saphyr::from_str(RESTRICTED).expect("the embedded patch is one");
         json_patch::patch(object, &patch).expect("the embedded patch fits the embedded DaemonSet");
     }
@@ -190,6 +254,9 @@ fn of_run(object: &mut Value, run: &Run) {
         object["metadata"]["annotations"] = json!({ DEADLINE: (run.deadline + GRACE).as_secs().to_string() });
     }
     if kind(object) == "Namespace" {
+        if !run.services.is_empty() {
+            object["metadata"]["annotations"][GLOBAL_NAMESPACE] = json!("true");
+        }
         return;
     }
     let renamed = |name: &Value| json!(format!("{}-{}", name.as_str().unwrap_or_default(), run.id));

@@ -26,6 +26,8 @@ pub enum Access {
     Install,
     /// Start agents for one audit and remove them.
     Ephemeral,
+    /// The same for clusters that are joined already, with a Service to reach through the mesh: what that takes besides.
+    Joined,
 }
 
 /// Some verbs on some resources of one API group.
@@ -162,6 +164,23 @@ const EPHEMERAL: &[Rule] = &[
     SESSIONS,
 ];
 
+const JOINED: &[Rule] = &[
+    rule(
+        "",
+        &["services"],
+        KEEP,
+        true,
+        "A Service that the other clusters reach through the mesh.",
+    ),
+    rule(
+        "multicluster.x-k8s.io",
+        &["serviceexports"],
+        KEEP,
+        true,
+        "Its export, where clusters are joined with Submariner.",
+    ),
+];
+
 impl Access {
     fn rules(self) -> &'static [Rule] {
         match self {
@@ -169,6 +188,7 @@ impl Access {
             Self::Exec => EXEC,
             Self::Install => INSTALL,
             Self::Ephemeral => EPHEMERAL,
+            Self::Joined => JOINED,
         }
     }
 
@@ -211,6 +231,10 @@ impl Access {
             Self::Ephemeral => (
                 "prejoin-ephemeral",
                 "Starts agents for one audit and removes them (`prejoin audit --agents ephemeral`). Bind it with a ClusterRoleBinding.",
+            ),
+            Self::Joined => (
+                "prejoin-joined",
+                "Tries a Service through a mesh that is there already, besides what prejoin-ephemeral permits. Bind it with a ClusterRoleBinding.",
             ),
         };
         let mut yaml = format!(
@@ -339,6 +363,7 @@ mod tests {
             (Access::Exec, "exec.yaml"),
             (Access::Install, "install.yaml"),
             (Access::Ephemeral, "ephemeral.yaml"),
+            (Access::Joined, "joined.yaml"),
         ] {
             let path = format!("{}/../manifests/rbac/{file}", env!("CARGO_MANIFEST_DIR"));
             let made = access.roles();
@@ -379,7 +404,13 @@ mod tests {
 
     #[test]
     fn no_role_reads_a_secret() {
-        for access in [Access::Read, Access::Exec, Access::Install, Access::Ephemeral] {
+        for access in [
+            Access::Read,
+            Access::Exec,
+            Access::Install,
+            Access::Ephemeral,
+            Access::Joined,
+        ] {
             assert!(!access.roles().contains("\"secrets\""), "{access:?}");
         }
     }

@@ -108,6 +108,8 @@ pub struct Rollout {
 pub struct Expected {
     /// Whether there is to be one in the pod network.
     pub cluster_agent: bool,
+    /// Whether there is to be one in a pod on every node.
+    pub pods: bool,
 }
 
 /// The label that tells agents apart, and its values.
@@ -116,6 +118,9 @@ const COMPONENT: &str = "app.kubernetes.io/component";
 pub const NODE_AGENT: &str = "node-agent";
 /// What the cluster agent is called in that label.
 pub const CLUSTER_AGENT: &str = "cluster-agent";
+
+/// What agents in pods on every node are called in that label.
+pub const POD_AGENT: &str = "pod-agent";
 
 /// Which agent a pod is.
 pub fn component(pod: &Pod) -> Option<&str> {
@@ -126,23 +131,22 @@ impl Rollout {
     /// Puts together what is known. `events` are those of our objects, in any order.
     pub fn of(nodes: &[NodeState], pods: &[Pod], events: &[Event], expected: Expected) -> Self {
         let alive = || pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        let of_nodes: BTreeMap<&str, &Pod> = alive()
-            .filter(|pod| component(pod) == Some(NODE_AGENT))
-            .filter_map(|pod| Some((node_of(pod)?, pod)))
-            .collect();
         let ready: BTreeSet<&str> = nodes
             .iter()
             .filter(|node| node.ready)
             .map(|node| node.name.as_str())
             .collect();
         let state = |pod: &Pod| pod_state(pod, &|node| ready.contains(node), events);
-        let mut places: Vec<Place> = nodes
-            .iter()
-            .map(|node| {
+        let on_every_node = |agent: &'static str| {
+            let of_nodes: BTreeMap<&str, &Pod> = alive()
+                .filter(|pod| component(pod) == Some(agent))
+                .filter_map(|pod| Some((node_of(pod)?, pod)))
+                .collect();
+            let places = nodes.iter().map(|node| {
                 let pod = of_nodes.get(node.name.as_str());
                 Place {
                     node: node.name.clone(),
-                    agent: NODE_AGENT,
+                    agent,
                     pod: pod.and_then(|pod| pod.metadata.name.clone()),
                     state: match (pod, &node.left_out) {
                         (Some(pod), _) => state(pod),
@@ -150,8 +154,13 @@ impl Rollout {
                         (None, None) => without_pod("DaemonSet", events),
                     },
                 }
-            })
-            .collect();
+            });
+            places.collect::<Vec<Place>>()
+        };
+        let mut places = on_every_node(NODE_AGENT);
+        if expected.pods {
+            places.extend(on_every_node(POD_AGENT));
+        }
         if expected.cluster_agent {
             let mut own: Vec<&Pod> = alive().filter(|pod| component(pod) == Some(CLUSTER_AGENT)).collect();
             own.sort_by_key(|pod| state(pod) != AgentState::Ready);
@@ -199,7 +208,7 @@ impl Rollout {
         let mut reasons: BTreeMap<String, (String, Vec<&str>)> = BTreeMap::new();
         for place in &self.places {
             if let AgentState::Starting(_) | AgentState::Stuck(_) = &place.state {
-                let who = if place.agent == NODE_AGENT {
+                let who = if matches!(place.agent, NODE_AGENT | POD_AGENT) {
                     place.node.as_str()
                 } else {
                     place.agent

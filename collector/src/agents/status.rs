@@ -63,6 +63,7 @@ impl Status {
                 namespace,
                 run: None,
                 node_selector: &selector,
+                pods: false,
                 cluster_agent: found.iter().any(|found| found.kind.name == "Deployment"),
             };
             status.rollout = install::look(client, &watched).await?;

@@ -1,22 +1,29 @@
 //! Agents at work for an audit: found, opened, given a plan.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use prejoin_checks::facts::ClusterFacts;
 use prejoin_checks::facts::kernel::NetworkView;
 use prejoin_checks::fleet::{Audit, Cluster};
 use prejoin_checks::observation::Observations;
-use prejoin_checks::plan::follow_up::follow_up;
-use prejoin_checks::plan::make::{self, PlanOptions};
+use prejoin_checks::plan::follow_up::{follow_up, unanswered};
+use prejoin_checks::plan::make::{self, PlanOptions, TestService};
 use prejoin_checks::plan::{AgentId, Plan};
+use prejoin_checks::profile::flow::TEST_SERVICE;
 
-use super::dry_run;
+use super::{dry_run, joined};
 use crate::agents::{self, ephemeral::Guests};
 use crate::fleet::Live;
 use crate::output;
 use crate::run::{Agents, Cancel, Member, Options, Progress};
 use crate::settings::Settings;
+
+/// After so long a Service that was made for this audit is known to all clusters, or will not be.
+const KNOWN_AFTER: Duration = Duration::from_secs(30);
+/// One turn of asking test Services begins no sooner after the one before.
+const BETWEEN_TURNS: Duration = Duration::from_secs(2);
 
 /// What came of it.
 pub(super) enum Probed {
@@ -43,14 +50,18 @@ pub(super) async fn probe(
             .iter()
             .filter(|facts| live.iter().any(|live| live.name == facts.name));
         let members = settings.probing.members.iter().map(|member| member.id.clone());
-        let ids: Vec<AgentId> = with_api.flat_map(agents::imagined).chain(members).collect();
-        return Probed::Planned(plan(facts, settings, &ids));
+        let wishes = joined::wishes(facts, settings);
+        let in_pods = |facts: &ClusterFacts| wishes.get(&facts.name).is_some_and(|wishes| wishes.pods);
+        let imagined = with_api.flat_map(|facts| agents::imagined(facts, in_pods(facts)));
+        let ids: Vec<AgentId> = imagined.chain(members).collect();
+        return Probed::Planned(plan(facts, settings, &ids, Vec::new()));
     }
     let members = members(facts, live, guests, settings).await;
     if members.is_empty() {
         return Probed::Nothing;
     }
     let everyone = members.clone();
+    let services = joined::services(guests, &members);
     let options = Options {
         opening: settings.reading.timeout.0,
         ..Options::default()
@@ -64,7 +75,7 @@ pub(super) async fn probe(
         ));
     }
     add_node_facts(facts, &agents);
-    let plan = plan(facts, settings, &agents.ids());
+    let plan = plan(facts, settings, &agents.ids(), services);
     if dry_run {
         agents.close().await;
         return Probed::Planned(plan);
@@ -73,10 +84,51 @@ pub(super) async fn probe(
         output::say(&format!("prejoin: {}", dry_run::cost_line(&plan)));
     }
     let mut observations = agents.run(plan).await;
+    until_services_answer(&mut observations, &everyone, &options, &progress, cancel).await;
     if let Some(more) = follow_up(&observations).filter(|_| !cancel.is_cancelled()) {
         look_again(&mut observations, more, everyone, &options, &progress, cancel).await;
     }
     Probed::Seen(Box::new(observations))
+}
+
+/// Asks test Services again that do not answer yet: what is made just now takes clusters some seconds to tell each other. No object of theirs says
+/// when it is done, so answers are asked for until there are some, or the time is over.
+async fn until_services_answer(
+    observations: &mut Observations,
+    everyone: &[Member],
+    options: &Options,
+    progress: &Progress,
+    cancel: &Cancel,
+) {
+    let end = Instant::now() + KNOWN_AFTER;
+    let mut told = false;
+    while let Some((places, again)) = unanswered(observations, TEST_SERVICE) {
+        if cancel.is_cancelled() || Instant::now() >= end {
+            return;
+        }
+        if !told {
+            output::say("prejoin: test Services are not known everywhere yet: asking again");
+            told = true;
+        }
+        let turn = Instant::now() + BETWEEN_TURNS;
+        let agents = Agents::open(asked(everyone, &again), options, progress, cancel.clone()).await;
+        observations.replace(&places, agents.run(again).await);
+        tokio::select! {
+            () = tokio::time::sleep_until(turn.into()) => {}
+            () = cancel.cancelled() => {}
+        }
+    }
+}
+
+/// The members that a plan needs.
+fn asked(everyone: &[Member], plan: &Plan) -> Vec<Member> {
+    let is_asked = |member: &&Member| {
+        let same = |id: &AgentId| {
+            (&id.cluster, &id.node, id.network) == (&member.id.cluster, &member.id.node, member.id.network)
+        };
+        plan.agents.iter().any(same)
+    };
+    everyone.iter().filter(is_asked).cloned().collect()
 }
 
 /// Asks those again of whom the first answers left open whether they or their peers failed.
@@ -92,13 +144,7 @@ async fn look_again(
         "prejoin: to tell senders from receivers, once more: {}",
         dry_run::cost_line(&more)
     ));
-    let asked = |member: &Member| {
-        let same = |id: &AgentId| {
-            (&id.cluster, &id.node, id.network) == (&member.id.cluster, &member.id.node, member.id.network)
-        };
-        more.agents.iter().any(same)
-    };
-    let members: Vec<Member> = everyone.into_iter().filter(asked).collect();
+    let members = asked(&everyone, &more);
     let agents = Agents::open(members, options, progress, cancel.clone()).await;
     observations.add(agents.run(more).await);
 }
@@ -163,7 +209,7 @@ fn add_node_facts(facts: &mut [ClusterFacts], agents: &Agents<'_>) {
     }
 }
 
-fn plan(facts: &[ClusterFacts], settings: &Settings, agents: &[AgentId]) -> Plan {
+fn plan(facts: &[ClusterFacts], settings: &Settings, agents: &[AgentId], services: Vec<TestService>) -> Plan {
     let clusters: Vec<Cluster<'_>> = (0..).zip(facts).map(|(id, facts)| Cluster::new(id, facts)).collect();
     let profiles = settings.policy.profiles.iter();
     let audits: Vec<Audit<'_>> = profiles
@@ -174,6 +220,7 @@ fn plan(facts: &[ClusterFacts], settings: &Settings, agents: &[AgentId]) -> Plan
     let options = PlanOptions {
         seed: settings.probing.seed.unwrap_or(moment),
         pace: settings.probing.pace,
+        services,
     };
     make::make(&audits, agents, &options)
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use prejoin_checks::facts::ClusterFacts;
 use prejoin_checks::intent::Intent;
 use prejoin_checks::observation::Observations;
-use prejoin_checks::policy::{Policy, Probe, Waiver};
+use prejoin_checks::policy::{Phase, Policy, Probe, Waiver};
 use prejoin_checks::profile::Profile;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,9 @@ pub struct Asked {
     pub profiles: Vec<Profile>,
     /// How much of the required flows was to be proven.
     pub probe: Probe,
+    /// Whether the clusters were taken to be joined.
+    #[serde(default)]
+    pub phase: Phase,
     /// Checks to run; all if empty.
     #[serde(default)]
     pub only: Vec<String>,
@@ -64,6 +67,7 @@ impl Asked {
             evaluated_at: policy.evaluated_at,
             profiles: policy.profiles.clone(),
             probe: policy.probe,
+            phase: policy.phase,
             only: policy.only.clone(),
             skip: policy.skip.clone(),
             waivers: policy.waivers.clone(),

@@ -1,5 +1,6 @@
 //! The traffic a mesh needs between clusters. Source of the ports: Cilium documentation, system requirements and cluster mesh pages.
 
+pub(super) mod joined;
 mod needs;
 mod path_mtu;
 
@@ -9,7 +10,6 @@ use crate::checks::path_mtu_verdict;
 use crate::fleet::Audit;
 use crate::profile::flow::Flow;
 
-pub(crate) use needs::POD;
 use needs::{CONTROL_PLANE, ESP, HEALTH, HUBBLE, ICMP, PATH_MTU, POD_ROUTING, TUNNEL, WIREGUARD};
 
 pub(super) static CHECKS: &[&Check] = &[
@@ -35,6 +35,9 @@ pub(crate) static FLOWS: &[&Flow] = &[
     &ICMP,
     &PATH_MTU,
     &HUBBLE,
+    &joined::PODS_OF_PEERS,
+    &joined::POD_PATH_MTU,
+    &joined::GLOBAL_SERVICE,
 ];
 
 declare_check! {

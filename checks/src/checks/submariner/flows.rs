@@ -1,5 +1,6 @@
 //! The traffic Submariner needs. Source of the ports: Submariner, `pkg/port/ports.go` and the prerequisites page.
 
+pub(super) mod joined;
 mod nat_answers;
 mod needs;
 mod path_mtu;
@@ -26,6 +27,8 @@ pub(crate) static FLOWS: &[&Flow] = &[
     &PUBLIC_IP,
     &APPLICATIONS,
     &PATH_MTU,
+    &joined::POD_PATH_MTU,
+    &joined::EXPORTED_SERVICE,
 ];
 
 pub(super) static CHECKS: &[&Check] = &[
@@ -276,14 +279,15 @@ declare_check! {
 
 declare_check! {
     /// ## What it checks
-    /// Firewalls that look at inner addresses admit the other clusters' ranges.
+    /// Pods on every node reach pods on every node of the joined clusters through the gateways, by their own addresses, both ways.
     ///
     /// ## Why it matters
-    /// Cloud firewalls filter by pod and service addresses as well.
+    /// A connection that gateways call `connected` proves the gateways. Cloud firewalls filter by pod and service addresses as well, and nodes
+    /// that are no gateway need their way to one.
     ///
     /// ## How it is determined
-    /// Agents send real packets on the real ports in each direction. Without agents the flow is `unknown`; with
-    /// `--probe none` it is not asked.
+    /// Short-lived pods of prejoin's own (`--agents ephemeral`) send authenticated datagrams to each other. Asked only between clusters that
+    /// are joined. With Globalnet pods have no address that others reach; SM514 looks at exported Services then.
     ///
     /// ## How to fix
     /// Allow the ranges of the other clusters (with Globalnet: the global ranges).
@@ -293,7 +297,7 @@ declare_check! {
     pub static APPLICATIONS_FLOW = {
         code: "SM510",
         slug: "gateway-application-flow",
-        title: "The network filters traffic between ranges",
+        title: "Pods do not reach pods of a joined cluster",
         severity: Fail,
         profiles: [Submariner],
         since: "0.1.0",

@@ -7,6 +7,8 @@ fn run(own_namespace: bool) -> Run {
         id: "4f2a91c0".to_owned(),
         deadline: Duration::from_secs(600),
         own_namespace,
+        pods: false,
+        services: Vec::new(),
     }
 }
 
@@ -104,7 +106,7 @@ fn options_reach_every_object_that_has_a_place_for_them() {
 #[test]
 fn the_default_image_is_that_of_this_version() {
     // The manifests name it as well, for those who apply them by other means.
-    let yaml: Vec<&str> = BASE.into_iter().chain(CLUSTER_AGENT).chain([ANCHOR]).collect();
+    let yaml: Vec<&str> = BASE.into_iter().chain(CLUSTER_AGENT).chain([ANCHOR, PODS]).collect();
     let images: BTreeSet<&str> = yaml
         .iter()
         .flat_map(|yaml| yaml.lines())
@@ -232,4 +234,66 @@ fn the_chart_has_the_same_objects() {
             path.display()
         );
     }
+}
+
+#[test]
+fn pods_on_every_node_hold_nothing_and_are_the_runs_own() {
+    let objects = for_run(
+        &Wanted::default(),
+        &Run {
+            pods: true,
+            ..run(true)
+        },
+    );
+    let is_pods = |object: &&Value| name(object) == "prejoin-pod-4f2a91c0";
+    let set = objects.iter().find(is_pods).unwrap();
+    let pod = &set["spec"]["template"]["spec"];
+    let security = &pod["containers"][0]["securityContext"];
+    assert_eq!(pod["hostNetwork"], Value::Null);
+    assert_eq!(pod["serviceAccountName"], "prejoin-agent-4f2a91c0");
+    assert_eq!(security["capabilities"], json!({ "drop": ["ALL"] }));
+    assert_eq!(security["runAsNonRoot"], json!(true));
+    assert_eq!(set["spec"]["selector"]["matchLabels"][RUN], "4f2a91c0");
+    let policy = objects
+        .iter()
+        .find(|object| name(object) == "prejoin-pods-4f2a91c0")
+        .unwrap();
+    assert_eq!(policy["spec"]["podSelector"]["matchLabels"][RUN], "4f2a91c0");
+}
+
+#[test]
+fn a_test_service_has_one_name_everywhere_and_a_pod_behind_it_in_one_cluster() {
+    let with = |profile, own| {
+        let service = TestService {
+            profile,
+            of: "east".to_owned(),
+            number: 0,
+            own,
+        };
+        let run = Run {
+            services: vec![service],
+            ..run(true)
+        };
+        for_run(&Wanted::default(), &run)
+    };
+    let [own, other] = [true, false].map(|own| with(Profile::Clustermesh, own));
+    let (own, other) = (find(&own, "Service").clone(), find(&other, "Service").clone());
+    assert_eq!(own["metadata"]["name"], "prejoin-clustermesh-0-4f2a91c0");
+    assert_eq!(own["metadata"]["name"], other["metadata"]["name"]);
+    assert_eq!(own["metadata"]["annotations"][GLOBAL_SERVICE], "true");
+    assert_eq!(own["spec"]["selector"]["app.kubernetes.io/component"], "cluster-agent");
+    assert_eq!(own["spec"]["selector"][RUN], "4f2a91c0");
+    assert_eq!(other["spec"]["selector"]["app.kubernetes.io/component"], "none");
+
+    let exported = with(Profile::Submariner, true);
+    let export = find(&exported, "ServiceExport");
+    assert_eq!(
+        export["metadata"]["name"],
+        find(&exported, "Service")["metadata"]["name"]
+    );
+    assert!(!kinds(&with(Profile::Clustermesh, true)).contains(&"ServiceExport"));
+    assert_eq!(
+        find(&exported, "Namespace")["metadata"]["annotations"][GLOBAL_NAMESPACE],
+        "true"
+    );
 }

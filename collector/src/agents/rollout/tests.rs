@@ -2,8 +2,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const BOTH: Expected = Expected { cluster_agent: true };
-const NODES: Expected = Expected { cluster_agent: false };
+const BOTH: Expected = Expected {
+    cluster_agent: true,
+    pods: false,
+};
+const NODES: Expected = Expected {
+    cluster_agent: false,
+    pods: false,
+};
 
 fn node(name: &str, os: &str, architecture: &str, ready: &str) -> NodeState {
     let node = json!({

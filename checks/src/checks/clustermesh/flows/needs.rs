@@ -9,7 +9,7 @@ use crate::fleet::{Audit, Cluster};
 use crate::plan::Service;
 use crate::profile::cilium::control_plane::{kvstoremesh, service};
 use crate::profile::cilium::values::{Family, RoutingMode};
-use crate::profile::flow::{Flow, Reach, Sender, Target, What, linux_nodes, on_nodes};
+use crate::profile::flow::{Flow, PODS, Reach, Sender, Target, What, linux_nodes, on_nodes};
 
 /// The UDP port of Cilium's WireGuard, a constant of its code.
 pub(super) const WIREGUARD_PORT: u16 = 51871;
@@ -83,7 +83,7 @@ pub(crate) static POD_ROUTING: Flow = Flow {
     from: "every pod",
     to: "every pod of the other clusters",
     purpose: "pod traffic that the network itself routes",
-    sender: |_, _| Ok(Sender::Pods),
+    sender: |_, _| Ok(Sender::PodsOfEveryNode),
     reach: Reach::OtherClusters,
     need: |_, cluster| {
         let mode = cluster.cilium()?.routing_mode()?;
@@ -94,13 +94,8 @@ pub(crate) static POD_ROUTING: Flow = Flow {
         }
     },
     targets: |_, _| {
-        Ok(vec![Target {
-            name: POD.to_owned(),
-            is_node: false,
-            addresses: Vec::new(),
-            host: String::new(),
-            what: What::Service(Service::Udp(crate::plan::SPARE_UDP_PORT)),
-        }])
+        let what = What::Service(Service::Udp(crate::plan::SPARE_UDP_PORT));
+        Ok(vec![Target::ours(PODS, what)])
     },
 };
 
@@ -211,9 +206,6 @@ pub(crate) static HUBBLE: Flow = Flow {
         on_nodes(cluster, families(cluster)?, &What::Service(Service::Tcp(port)))
     },
 };
-
-/// What a pod-network agent is called where pods are the target.
-pub(crate) const POD: &str = "pods";
 
 fn on(cluster: &Cluster<'_>, key: &str, what: &str, off: &str) -> Need {
     let known = cluster.cilium()?.flag(key)?;

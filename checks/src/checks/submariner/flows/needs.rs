@@ -1,12 +1,13 @@
 //! The traffic Submariner needs, as data. Source of the ports: Submariner, `pkg/port/ports.go` and the prerequisites page.
 
+use super::joined::own_addresses;
 use crate::check::NoVerdict;
 use crate::facts::provenance::{Known, Reason, Source};
 use crate::facts::submariner::Gateway;
 use crate::fleet::{Audit, Cluster};
-use crate::plan::Service;
+use crate::plan::{SPARE_UDP_PORT, Service};
 use crate::profile::cilium::control_plane::parse_endpoint;
-use crate::profile::flow::{Flow, Reach, Sender, Target, What};
+use crate::profile::flow::{Flow, PODS, Reach, Sender, Target, What};
 use crate::profile::submariner::discovery::is_ovn_kubernetes;
 use crate::profile::submariner::gateways::{labelled_or_candidates, own_endpoint, setting};
 use crate::profile::submariner::{Mesh, NAT_DISCOVERY_PORT, TUNNEL_PORT, declared, field, installed};
@@ -18,7 +19,7 @@ const INTRA_CLUSTER_PORT: u16 = 4800;
 const PUBLIC_ADDRESS_SERVICES: [&str; 3] = ["api.ipify.org", "checkip.amazonaws.com", "ifconfig.me"];
 
 /// What only exists once Submariner runs cannot be proven before.
-fn joined(cluster: &Cluster<'_>) -> Result<(), NoVerdict> {
+pub(super) fn joined(cluster: &Cluster<'_>) -> Result<(), NoVerdict> {
     match installed(cluster)? {
         Some(_) => Ok(()),
         None => Err(NoVerdict::does_not_apply(
@@ -331,13 +332,13 @@ pub(crate) static PUBLIC_IP: Flow = Flow {
 
 pub(crate) static APPLICATIONS: Flow = Flow {
     code: "SM510",
-    from: "pods and Services",
-    to: "pods and Services of the other clusters",
+    from: "pods on every node",
+    to: "pods on every node of the joined clusters",
     purpose: "application traffic inside the tunnel",
-    sender: |_, _| Ok(Sender::Pods),
-    reach: Reach::OtherClusters,
+    sender: |_, _| Ok(Sender::PodsOfEveryNode),
+    reach: Reach::JoinedClusters,
     need: |audit, cluster| {
-        joined(cluster)?;
+        own_addresses(audit, cluster)?;
         let ranges = Mesh::of(audit).advertised(cluster)?;
         let source = ranges
             .first()
@@ -350,12 +351,7 @@ pub(crate) static APPLICATIONS: Flow = Flow {
             .join(", ");
         Ok(Known::new(format!("all protocols to {text}"), source))
     },
-    targets: |_, _| {
-        Err(NoVerdict::missing(
-            Reason::NoAgent,
-            "no agent runs among the pods that the tunnel connects",
-        ))
-    },
+    targets: |_, _| Ok(vec![Target::ours(PODS, What::Service(Service::Udp(SPARE_UDP_PORT)))]),
 };
 
 pub(crate) static PATH_MTU: Flow = Flow {

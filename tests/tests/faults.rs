@@ -11,6 +11,7 @@ mod faults {
     mod example;
     mod filters;
     mod healthy;
+    mod machine;
     mod mtu;
     mod nodes;
     mod quality;

@@ -2,11 +2,12 @@
 //!
 //! A cover meets each node once. Where a probe failed and others like it did not, its sender is tried against others, and others against its
 //! receiver. Where so much is lost on the way that silence may be that and nothing else, the silent themselves are asked again, several times.
-//! That is all: a few probes for each failure, none where everything alike failed.
+//! Between two of whom nothing at all gets through, one kind of probe stands in for all. That is all: a few probes for each failure, none where
+//! everything alike failed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::{AgentId, Destination, Listener, Plan, PlannedProbe, ProbeKind};
+use super::{AgentId, Destination, Listener, Pace, Plan, PlannedProbe, ProbeKind, cost};
 use crate::observation::failures::Failures;
 use crate::observation::shown::Shown;
 use crate::observation::{Observations, ProbeResult};
@@ -51,14 +52,16 @@ pub fn follow_up(observations: &Observations) -> Option<Plan> {
     let mut wanted: Vec<PlannedProbe> = may_be_loss
         .flat_map(|probe| std::iter::repeat_n(probe.clone(), TIMES))
         .collect();
-    for group in groups.values() {
+    let stand_ins = stand_ins(&groups, &plan.pace);
+    for (like, group) in &groups {
         let failed = group.iter().filter(|(_, failed)| *failed).count();
         if failed == 0 || failed == group.len() && failed > OTHERS {
             continue;
         }
         let mut known: BTreeSet<(u32, Option<u32>)> =
             group.iter().map(|(probe, _)| (probe.from, probe.to.agent)).collect();
-        for (suspect, _) in group.iter().filter(|(_, failed)| *failed) {
+        let suspects = group.iter().filter(|(_, failed)| *failed);
+        for (suspect, _) in suspects.filter(|(probe, _)| stand_ins.get(&pair(probe)).is_none_or(|kind| *kind == like)) {
             let receivers = group.iter().filter(|(other, _)| other.to.agent != suspect.to.agent);
             let to_others = receivers.map(|(other, _)| (suspect.from, *other));
             let senders = group.iter().filter(|(other, _)| other.from != suspect.from);
@@ -87,6 +90,41 @@ pub fn unanswered(observations: &Observations, name: &str) -> Option<(Vec<u32>, 
     let probes: Vec<PlannedProbe> = failed.map(|(probe, _)| probe.clone()).collect();
     let places = probes.iter().map(|probe| probe.id).collect();
     (!probes.is_empty()).then(|| (places, planned(&observations.plan, probes)))
+}
+
+/// Who sends, who is to receive, and over which family.
+type Pair = (u32, Option<u32>, bool);
+
+fn pair(probe: &PlannedProbe) -> Pair {
+    let ipv6 = probe.to.address.is_some_and(|address| address.is_ipv6());
+    (probe.from, probe.to.agent, ipv6)
+}
+
+/// For each pair between which nothing at all gets through, the kind of probe that costs least: what it shows of others holds for all kinds. Only a
+/// kind with which somebody gets through shows anything.
+fn stand_ins<'g>(groups: &'g BTreeMap<Like, Vec<(&PlannedProbe, bool)>>, pace: &Pace) -> HashMap<Pair, &'g Like> {
+    let mut lively: HashSet<Pair> = HashSet::new();
+    let mut cheapest: HashMap<Pair, (u64, &Like)> = HashMap::new();
+    for (like, group) in groups {
+        let telling = group.iter().any(|(_, failed)| !failed);
+        for (probe, failed) in group.iter().filter(|(probe, _)| !is_of_sizes(probe)) {
+            if !failed {
+                lively.insert(pair(probe));
+            } else if telling {
+                let cost = cost::at_most(probe, pace).packets;
+                let least = cheapest.entry(pair(probe)).or_insert((cost, like));
+                if cost < least.0 {
+                    *least = (cost, like);
+                }
+            }
+        }
+    }
+    let dead = cheapest.into_iter().filter(|(pair, _)| !lively.contains(pair));
+    dead.map(|(pair, (_, like))| (pair, like)).collect()
+}
+
+fn is_of_sizes(probe: &PlannedProbe) -> bool {
+    matches!(probe.kind, ProbeKind::PathMtu { .. })
 }
 
 /// Whether this path takes less than its sender's own link: the size that another path may take.
@@ -209,6 +247,8 @@ impl Observations {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::follow_up;
     use crate::engine::judge_observed;
     use crate::facts::ClusterFacts;
@@ -348,6 +388,27 @@ mod tests {
         assert_eq!((tunnel.verdict, loss.verdict), (Verdict::Unknown, Verdict::Fail));
         assert_eq!(tunnel.cause, loss.cause);
         assert!(tunnel.found.contains("loss of 75 %"), "{}", tunnel.found);
+    }
+
+    #[test]
+    fn where_nothing_at_all_gets_through_one_kind_of_probe_stands_in_for_all() {
+        let vanishes = |from: &str, to: &str, what: &str| {
+            (from == "west-n2" || to == "west-n2") && what != "names" && !what.starts_with("resolve")
+        };
+        let (facts, intent, policy) = (clusters(), Intent::default(), probing(Clustermesh, Probe::Cover));
+        let mut first = seen(plan(&facts, &intent, &policy), vanishes);
+        let more = follow_up(&first).unwrap();
+        let kinds: BTreeSet<String> = more.probes.iter().map(|probe| probe.kind.to_string()).collect();
+        let failing = first.plan.probes.iter().filter(|probe| {
+            let (from, to, what) = ends(&first.plan, probe);
+            vanishes(&from, &to, &what)
+        });
+        let failing: BTreeSet<String> = failing.map(|probe| probe.kind.to_string()).collect();
+        assert!(kinds.len() < failing.len(), "{kinds:?} of {failing:?}");
+        first.add(seen(more, vanishes));
+        let report = judge_observed(&facts, Some(&first), &intent, &policy);
+        let found = &findings(&report, "CM501")[0].found;
+        assert!(found.starts_with("everything to and from west/west-n2"), "{found}");
     }
 
     #[test]

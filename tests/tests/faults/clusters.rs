@@ -7,6 +7,7 @@ use prejoin_checks::facts::ClusterFacts;
 use prejoin_checks::facts::cilium::CiliumNode;
 use prejoin_checks::facts::kubernetes::ObservedBlock;
 use prejoin_checks::facts::node::{Node, NodeAddress};
+use prejoin_checks::facts::provenance::{Fact, Source};
 use prejoin_checks::samples::{self, cilium_mut, set_cilium_key, value_mut};
 use prejoin_tests::lab::{Site, Topology};
 
@@ -23,6 +24,10 @@ pub(crate) fn cilium(topology: &Topology, site: &Site) -> ClusterFacts {
         .map(|(node, index)| cilium_node(site, node, index))
         .collect();
     *value_mut(&mut cilium.agent_pods) = BTreeMap::from([("1.20.0".to_owned(), u32::try_from(nodes.len()).unwrap())]);
+    cilium.mesh.host_aliases = Fact::known(
+        BTreeMap::new(),
+        Source::read("DaemonSet kube-system/cilium", "hostAliases"),
+    );
     let endpoints = value_mut(&mut cilium.endpoints);
     endpoints.count = pods.len() as u64;
     endpoints.of_running_pods = pods;

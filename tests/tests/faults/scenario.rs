@@ -23,8 +23,10 @@ pub(crate) struct Scenario {
 }
 
 /// What depends on the machine the lab runs on, not on the lab: whether its clock is kept (NET401), the modules of its kernel (SM446), its
-/// files (SM476, SM477). And what the sample clusters chose knowingly: kube-proxy (CM307), a NodePort (CM602), no host aliases (CM608).
-const NOT_OF_THE_LAB: [&str; 7] = ["NET401", "SM446", "SM476", "SM477", "CM307", "CM602", "CM608"];
+/// files (SM476, SM477).
+pub(crate) const OF_THE_MACHINE: [&str; 4] = ["NET401", "SM446", "SM476", "SM477"];
+/// What the sample clusters chose knowingly, and are warned of: kube-proxy (CM307), a NodePort (CM602).
+const CHOSEN: [&str; 2] = ["CM307", "CM602"];
 
 /// How the sites of a lab are clusters.
 type Facts = fn(&Topology, &Site) -> ClusterFacts;
@@ -88,12 +90,13 @@ impl Scenario {
             let file = folder.path().join(format!("{}.json", site.name));
             std::fs::write(file, serde_json::to_vec(&facts(topology, site)).unwrap()).unwrap();
         }
+        let skip = [OF_THE_MACHINE.as_slice(), &CHOSEN].concat();
         Some(Self {
             config: json!({
                 "apiVersion": "prejoin.dev/v1alpha1",
                 "profiles": [profile],
                 "probe": "cover",
-                "skip": NOT_OF_THE_LAB,
+                "skip": skip,
             }),
             without_agent: Vec::new(),
             folder,

@@ -20,8 +20,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -124,25 +124,25 @@ pub async fn run(
         udp: udp::Sources::new(Arc::clone(context)),
         icmp: icmp::Clients::default(),
     });
-    let at_once = at_once(&context.pace);
-    let mut waiting = in_turns(orders);
+    let at_once = at_once(&context.pace).min(orders.len());
+    let waiting = Arc::new(Mutex::new(in_turns(orders)));
+    // So many tasks take one order after another: a task for each order would cost a tenth of a fast probe's time.
     let mut running = JoinSet::new();
-    loop {
-        while running.len() < at_once
-            && let Some(order) = waiting.next()
-        {
-            let (tools, results) = (Arc::clone(&tools), results.clone());
-            running.spawn(async move {
+    for _ in 0..at_once {
+        let (waiting, tools, results) = (Arc::clone(&waiting), Arc::clone(&tools), results.clone());
+        running.spawn(async move {
+            loop {
+                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(order) = next else { break };
                 let id = order.id;
                 let result = probe(&tools, order).await;
                 // Nobody listens any more: the session is ending.
                 let _ = results.send((id, result)).await;
-            });
-        }
-        if running.join_next().await.is_none() {
-            break;
-        }
+            }
+        });
     }
+    drop(results);
+    while running.join_next().await.is_some() {}
     context.packets.load(Ordering::Relaxed) - before
 }
 

@@ -1,7 +1,9 @@
 //! What both binaries are: an agent's verbs on the command line.
 
 use std::io::{self, Write as _};
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
@@ -16,6 +18,8 @@ use crate::wait::{self, Woken};
 const CUT_SHORT: u8 = 1;
 /// The arguments or the environment make no sense.
 const USAGE: u8 = 2;
+/// Threads that probe, where the node has so many processors: an agent takes no more of a node, and one alone is slower than a port scanner.
+const MOST_THREADS: usize = 2;
 /// Beyond the longest session, the kernel ends a process that does not end itself.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -77,7 +81,10 @@ fn session(settings: Settings, role: Role, cluster: Option<ReadCluster>) -> Resu
     // Whatever hangs: this does not.
     let longest = u64::from(agent.allow.limits().deadline_seconds) + GRACE.as_secs();
     nix::unistd::alarm::set(u32::try_from(longest).unwrap_or(u32::MAX));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(MOST_THREADS.min(available_parallelism().map_or(1, NonZero::get)))
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(async {
         let (mut terminate, mut interrupt, mut hang_up) = (
             signal(SignalKind::terminate())?,

@@ -1,9 +1,9 @@
 //! The run of a [`Plan`]: sessions with all agents at once, listeners before senders, results as they come.
 //!
 //! ```text
-//! Agents::open ─▶ node facts ─▶ (plan) ─▶ Agents::run ─▶ Observations
+//! Agents::open ─▶ node facts ─▶ (plan) ─▶ Agents::run ─▶ Observations ─▶ (another plan) ─▶ … ─▶ Agents::close
 //!
-//! each agent:  listen ─▶ probe ─────────────────▶ hush ─────────────────▶ close
+//! each agent:  listen ─▶ probe ─────────────────▶ hush
 //!                        when all its receivers    when all its senders
 //!                        listen, or never will     are done, or never will be
 //! ```
@@ -74,6 +74,8 @@ impl Default for Options {
 /// All agents of an audit: those in session, and those that could not be had, with why.
 pub struct Agents<'a> {
     all: Vec<Agent>,
+    /// Probes of the plans before.
+    asked: u32,
     options: &'a Options,
     progress: &'a Progress,
     cancel: Cancel,
@@ -93,6 +95,7 @@ impl<'a> Agents<'a> {
         let all = open::all(members, options, progress, &cancel).await;
         Self {
             all,
+            asked: 0,
             options,
             progress,
             cancel,
@@ -116,36 +119,46 @@ impl<'a> Agents<'a> {
             .filter_map(|agent| Some((&agent.id, agent.report.failure.as_ref()?)))
     }
 
-    /// Ends all sessions without a run.
+    /// Ends all sessions.
     pub async fn close(self) {
-        close(self.all).await;
+        let closing = self.all.into_iter().filter_map(|agent| {
+            let who = format!("{}/{}", agent.id.cluster, agent.id.node);
+            Some((who, agent.session?))
+        });
+        let progress = self.progress;
+        join_all(closing.map(async |(who, session)| {
+            progress.waits(&who, "closing");
+            session.close(CLOSING).await;
+            progress.done(&who);
+        }))
+        .await;
     }
 
-    /// Does what the plan says, and says of what could not be done why. Agents that the plan does not name are sent home.
-    pub async fn run(mut self, plan: Plan) -> Observations {
-        let cast: Vec<Option<Agent>> = plan.agents.iter().map(|id| take(&mut self.all, id)).collect();
+    /// Does what the plan says, and says of what could not be done why. Sessions stay open for a further plan, but for those
+    /// of agents that were of no use.
+    pub async fn run(&mut self, plan: Plan) -> Observations {
+        let mut left: Vec<&mut Agent> = self.all.iter_mut().collect();
+        let cast: Vec<Option<&mut Agent>> = plan.agents.iter().map(|id| take(&mut left, id)).collect();
+        drop(left);
         self.progress.probes(plan.probes.len());
-        let play = Play::new(&plan, self.options, self.progress, &self.cancel);
+        let play = Play::new(&plan, self.asked, self.options, self.progress, &self.cancel);
         let parts = Part::all(&plan);
         let parts_of = plan.agents.iter().zip(cast).zip(&parts);
-        let playing = join_all(parts_of.map(|((id, agent), part)| play.play(id, agent, part)));
-        let (played, ()) = tokio::join!(playing, close(self.all));
+        let played = join_all(parts_of.map(|((id, agent), part)| play.play(id, agent, part))).await;
         drop(play);
+        self.asked = self
+            .asked
+            .saturating_add(u32::try_from(plan.probes.len()).unwrap_or(u32::MAX));
         let cut_short = self.cancel.is_cancelled().then(|| INTERRUPTED.to_owned());
         results::observations(plan, played, cut_short)
     }
 }
 
 /// The agent of this identity, taken from among those that are left.
-fn take(agents: &mut Vec<Agent>, id: &AgentId) -> Option<Agent> {
+fn take<'a>(agents: &mut Vec<&'a mut Agent>, id: &AgentId) -> Option<&'a mut Agent> {
     let same = |known: &AgentId| (&known.cluster, &known.node, known.network) == (&id.cluster, &id.node, id.network);
     let place = agents.iter().position(|agent| same(&agent.id))?;
     Some(agents.swap_remove(place))
-}
-
-async fn close(agents: Vec<Agent>) {
-    let sessions = agents.into_iter().filter_map(|agent| agent.session);
-    join_all(sessions.map(|session| session.close(CLOSING))).await;
 }
 
 #[cfg(test)]

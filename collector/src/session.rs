@@ -219,17 +219,23 @@ impl Session {
         }
     }
 
-    /// Stops listening; what was heard. `expected` has the probes that are to arrive at each listener.
+    /// Stops listening; what was heard. `expected` has the probes that are to arrive at each listener, numbered from 0, of which the agents
+    /// know the first as `first`: what is heard of those before it was late, and says nothing.
     pub async fn hush(
         &mut self,
         expected: &HashMap<u32, HashSet<u32>>,
+        first: u32,
         patience: Duration,
     ) -> Result<HeardAll, Trouble> {
         let deadline = Instant::now() + patience;
-        let (heard, foreign) = match self.ask(Ask::Hush {}, deadline).await? {
+        let (mut heard, foreign) = match self.ask(Ask::Hush {}, deadline).await? {
             Answer::Heard { heard, foreign } => (heard, foreign),
             other => return Err(unasked("hush", &other).into()),
         };
+        heard.retain(|one| one.probe >= first);
+        for one in &mut heard {
+            one.probe -= first;
+        }
         let mut seen = HashSet::new();
         for one in &heard {
             let sent_there = expected

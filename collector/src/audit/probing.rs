@@ -60,14 +60,13 @@ pub(super) async fn probe(
     if members.is_empty() {
         return Probed::Nothing;
     }
-    let everyone = members.clone();
     let services = joined::services(guests, &members);
     let options = Options {
         opening: settings.reading.timeout.0,
         ..Options::default()
     };
     let progress = Progress::new();
-    let agents = Agents::open(members, &options, &progress, cancel.clone()).await;
+    let mut agents = Agents::open(members, &options, &progress, cancel.clone()).await;
     for (id, failure) in agents.failures() {
         output::say(&format!(
             "prejoin: {}/{}: no agent: {}",
@@ -84,22 +83,21 @@ pub(super) async fn probe(
         output::say(&format!("prejoin: {}", dry_run::cost_line(&plan)));
     }
     let mut observations = agents.run(plan).await;
-    until_services_answer(&mut observations, &everyone, &options, &progress, cancel).await;
+    until_services_answer(&mut observations, &mut agents, cancel).await;
     if let Some(more) = follow_up(&observations).filter(|_| !cancel.is_cancelled()) {
-        look_again(&mut observations, more, everyone, &options, &progress, cancel).await;
+        output::say(&format!(
+            "prejoin: to tell senders from receivers, once more: {}",
+            dry_run::cost_line(&more)
+        ));
+        observations.add(agents.run(more).await);
     }
+    agents.close().await;
     Probed::Seen(Box::new(observations))
 }
 
 /// Asks test Services again that do not answer yet: what is made just now takes clusters some seconds to tell each other. No object of theirs says
 /// when it is done, so answers are asked for until there are some, or the time is over.
-async fn until_services_answer(
-    observations: &mut Observations,
-    everyone: &[Member],
-    options: &Options,
-    progress: &Progress,
-    cancel: &Cancel,
-) {
+async fn until_services_answer(observations: &mut Observations, agents: &mut Agents<'_>, cancel: &Cancel) {
     let end = Instant::now() + KNOWN_AFTER;
     let mut told = false;
     while let Some((places, again)) = unanswered(observations, TEST_SERVICE) {
@@ -111,42 +109,12 @@ async fn until_services_answer(
             told = true;
         }
         let turn = Instant::now() + BETWEEN_TURNS;
-        let agents = Agents::open(asked(everyone, &again), options, progress, cancel.clone()).await;
         observations.replace(&places, agents.run(again).await);
         tokio::select! {
             () = tokio::time::sleep_until(turn.into()) => {}
             () = cancel.cancelled() => {}
         }
     }
-}
-
-/// The members that a plan needs.
-fn asked(everyone: &[Member], plan: &Plan) -> Vec<Member> {
-    let is_asked = |member: &&Member| {
-        let same = |id: &AgentId| {
-            (&id.cluster, &id.node, id.network) == (&member.id.cluster, &member.id.node, member.id.network)
-        };
-        plan.agents.iter().any(same)
-    };
-    everyone.iter().filter(is_asked).cloned().collect()
-}
-
-/// Asks those again of whom the first answers left open whether they or their peers failed.
-async fn look_again(
-    observations: &mut Observations,
-    more: Plan,
-    everyone: Vec<Member>,
-    options: &Options,
-    progress: &Progress,
-    cancel: &Cancel,
-) {
-    output::say(&format!(
-        "prejoin: to tell senders from receivers, once more: {}",
-        dry_run::cost_line(&more)
-    ));
-    let members = asked(&everyone, &more);
-    let agents = Agents::open(members, options, progress, cancel.clone()).await;
-    observations.add(agents.run(more).await);
 }
 
 /// The agents of sites, and those found in clusters.

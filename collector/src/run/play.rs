@@ -19,6 +19,8 @@ const REQUEST_BYTES: usize = limits::REQUEST_LINE_BYTES / 2;
 /// What all agents of a run share.
 pub(super) struct Play<'a> {
     plan: &'a Plan,
+    /// What agents know the plan's first probe by. They keep what they were asked before, and what was sent then may still arrive.
+    first: u32,
     board: Board,
     shares: Shares,
     turns: Semaphore,
@@ -28,10 +30,17 @@ pub(super) struct Play<'a> {
 }
 
 impl<'a> Play<'a> {
-    pub(super) fn new(plan: &'a Plan, options: &'a Options, progress: &'a Progress, cancel: &'a Cancel) -> Self {
+    pub(super) fn new(
+        plan: &'a Plan,
+        first: u32,
+        options: &'a Options,
+        progress: &'a Progress,
+        cancel: &'a Cancel,
+    ) -> Self {
         let shares = Shares::of(plan.pace, &plan.probes);
         Self {
             plan,
+            first,
             board: Board::new(plan),
             turns: Semaphore::new(shares.at_once),
             shares,
@@ -41,15 +50,15 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// One agent's part, to its end or until it or the user has had enough.
-    pub(super) async fn play(&self, id: &AgentId, agent: Option<Agent>, part: &Part) -> Played {
+    /// One agent's part, to its end or until it or the user has had enough. One that is of no use any more has no session after that.
+    pub(super) async fn play(&self, id: &AgentId, agent: Option<&mut Agent>, part: &Part) -> Played {
         let Some(agent) = agent else {
             let played = Played::absent(id);
             self.board.out(part.agent, played.why_out());
             return played;
         };
-        let mut played = Played::begin(id, agent.report);
-        let Some(mut session) = agent.session else {
+        let mut played = Played::begin(id, agent.report.clone());
+        let Some(session) = &mut agent.session else {
             self.board.out(part.agent, played.why_out());
             return played;
         };
@@ -60,16 +69,19 @@ impl<'a> Play<'a> {
                 played.interrupt();
                 Ok(())
             }
-            ended = self.perform(&mut session, part, &who, &mut played) => ended,
+            ended = self.perform(session, part, &who, &mut played) => ended,
         };
-        if let Err(failure) = &ended {
-            played.fail(failure.clone());
-        }
-        self.board.out(part.agent, played.why_out());
-        self.progress.waits(&who, "closing");
-        if ended.is_ok() {
+        if let Err(failure) = ended {
+            played.fail(failure);
+            agent.session = None;
+            agent.report.clone_from(&played.report);
+        } else if !session.tells_what_it_heard()
+            && let Some(session) = agent.session.take()
+        {
+            // It listens until it is closed.
             session.close(CLOSING).await;
         }
+        self.board.out(part.agent, played.why_out());
         self.progress.done(&who);
         played
     }
@@ -104,7 +116,8 @@ impl<'a> Play<'a> {
                 played.heard = Some(Err(Unknown::new(Reason::NoAgent, why)));
                 return Ok(());
             }
-            played.heard = Some(match session.hush(&part.expected, self.options.answer).await {
+            let heard = session.hush(&part.expected, self.first, self.options.answer);
+            played.heard = Some(match heard.await {
                 Ok(heard) => Ok(heard),
                 Err(Trouble::Refused(_, why)) => Err(refused("hush", &why)),
                 Err(Trouble::Agent(failure)) => return Err(failure),
@@ -153,14 +166,14 @@ impl<'a> Play<'a> {
             }
         }
         for orders in requests(orders) {
-            let ids: Vec<u32> = orders.iter().map(|order| order.id).collect();
+            let ids: Vec<u32> = orders.iter().map(|order| order.id - self.first).collect();
             let planned = ids.iter().filter_map(|id| self.plan.probes.get(*id as usize));
             let most = session.limits().map_or(pace.rate, |limits| limits.rate.min(pace.rate));
             let slowest = Pace { rate: most, ..pace };
             let patience = pace::patience(slowest, planned) + self.options.answer;
             let sent = &mut played.sent;
             let result = session.probe(orders, pace, patience, |probe, result| {
-                sent.insert(probe, result);
+                sent.insert(probe - self.first, result);
                 self.progress.finished();
             });
             match result.await {
@@ -189,7 +202,7 @@ impl<'a> Play<'a> {
             }
         };
         Ok(ProbeOrder {
-            id: probe.id,
+            id: self.first + probe.id,
             address: probe.to.address,
             host: probe.to.host.clone(),
             kind: probe.kind.clone(),

@@ -71,21 +71,31 @@ fn probe(number: u32, from: u32, to: u32) -> PlannedProbe {
     }
 }
 
-/// What comes of the plan when its three agents behave like this.
-async fn outcome(plan: Plan, manners: [Manner; 3], wire: &Wire, cancel: Cancel) -> Observations {
+/// What comes of each of these plans, one after another, when their three agents behave like this.
+async fn outcomes(plans: Vec<Plan>, manners: [Manner; 3], wire: &Wire, cancel: Cancel) -> Vec<Observations> {
     let options = Options::default();
     let progress = Progress::new();
     let agents = [E1, E2, W1].into_iter().zip(manners);
     let invited = agents
         .map(|(agent, manner)| Fake::invited(id(agent), manner, wire))
         .collect();
-    let agents = Agents {
+    let mut agents = Agents {
         all: open::over(invited, &options, &progress, &cancel).await,
+        asked: 0,
         options: &options,
         progress: &progress,
         cancel,
     };
-    agents.run(plan).await
+    let mut outcomes = Vec::new();
+    for plan in plans {
+        outcomes.push(agents.run(plan).await);
+    }
+    agents.close().await;
+    outcomes
+}
+
+async fn outcome(plan: Plan, manners: [Manner; 3], wire: &Wire, cancel: Cancel) -> Observations {
+    outcomes(vec![plan], manners, wire, cancel).await.remove(0)
 }
 
 async fn run(manners: [Manner; 3]) -> (Observations, Wire) {
@@ -245,6 +255,31 @@ async fn an_agent_of_the_version_before_proves_what_it_sends() {
     let why = observations.results[3].heard.as_ref().unwrap().as_ref().unwrap_err();
     assert!(why.detail.contains("version 1"), "{why:?}");
     assert_eq!(wire.when("e2", "hush"), None);
+}
+
+#[tokio::test]
+async fn a_second_look_has_the_same_sessions_and_takes_nothing_late_for_its_own() {
+    let wire = Wire::default();
+    let (_canceller, cancel) = cancellation();
+    // These agents tell of every probe that ever arrived, those of the first look too.
+    let manners = [Honest, Manner::Older, Dies("probe")];
+    let looks = outcomes(vec![plan(), plan()], manners, &wire, cancel).await;
+    assert_eq!(wire.count("e1", "open"), 1);
+    assert_eq!(wire.count("e1", "listen"), 2);
+    assert!(wire.carried(4), "the second look's probes have numbers of their own");
+    assert_eq!(proven(&looks[0]), [false; 4], "who has died tells nothing");
+    let again = outcomes(vec![plan(), plan()], [Honest; 3], &Wire::default(), cancellation().1).await;
+    for look in &again {
+        assert_eq!(proven(look), [true; 4]);
+        assert_eq!(look.plan, plan());
+        let numbers: Vec<u32> = look.results.iter().map(|result| result.probe).collect();
+        assert_eq!(numbers, [0, 1, 2, 3]);
+    }
+    // Of those who died nothing comes; one that cannot end its listening was closed, and had no fault.
+    assert_eq!(failure(&looks[1], W1), Some(AgentFailureKind::Died));
+    assert_eq!(failure(&looks[1], E2), None);
+    assert_eq!(proven(&looks[1]), [false; 4]);
+    assert_eq!(wire.count("e2", "listen"), 1);
 }
 
 #[tokio::test]

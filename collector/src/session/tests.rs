@@ -133,7 +133,7 @@ async fn a_conversation_from_the_first_line_to_the_last() {
         ..Sent::default()
     };
     assert_eq!(results, [(5, Ok(sent))]);
-    let heard = session.hush(&expected(7, 9), PATIENCE).await.unwrap();
+    let heard = session.hush(&expected(7, 9), 0, PATIENCE).await.unwrap();
     let four = Heard {
         received: 4,
         ..Heard::default()
@@ -353,11 +353,21 @@ async fn what_was_heard_of_a_probe_that_was_never_sent_is_a_lie() {
         let answer = json!({ "id": 2, "heard": { "heard": heard, "foreign": foreign } });
         let mut session = session(vec![Hear, say(&answer), Hang]).await;
         fails(
-            session.hush(&expected(7, 9), PATIENCE).await,
+            session.hush(&expected(7, 9), 0, PATIENCE).await,
             AgentFailureKind::Lied,
             "",
         );
     }
+}
+
+#[tokio::test]
+async fn what_comes_late_of_an_earlier_look_is_passed_over() {
+    let heard = |probe: u32| json!({ "listener": 7, "probe": probe, "heard": { "received": 1 } });
+    let answer = json!({ "id": 2, "heard": { "heard": [heard(9), heard(29)], "foreign": [] } });
+    let mut session = session(vec![Hear, say(&answer), Hang]).await;
+    let told = session.hush(&expected(7, 9), 20, PATIENCE).await.unwrap();
+    let probes: Vec<u32> = told.heard.iter().map(|one| one.probe).collect();
+    assert_eq!(probes, [9]);
 }
 
 #[tokio::test(start_paused = true)]

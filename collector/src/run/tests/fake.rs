@@ -82,6 +82,15 @@ impl Wire {
             .position(|(who, asked)| who == node && *asked == what)
     }
 
+    /// How often a node was asked for something.
+    pub(super) fn count(&self, node: &str, what: &str) -> usize {
+        let asked = self.asked.borrow();
+        asked
+            .iter()
+            .filter(|(who, asked)| who == node && *asked == what)
+            .count()
+    }
+
     /// Waits until a node is asked for something.
     pub(super) async fn until(&self, node: &str, what: &str) {
         let mut asked = self.asked.subscribe();

@@ -18,6 +18,7 @@ mod kubernetes {
     mod healthy;
     mod measured;
     mod nodes;
+    mod joined;
     mod permissions;
     mod reach;
     mod recorded;

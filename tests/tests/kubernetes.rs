@@ -16,9 +16,9 @@ mod kubernetes {
     mod ephemeral;
     mod faults;
     mod healthy;
+    mod joined;
     mod measured;
     mod nodes;
-    mod joined;
     mod permissions;
     mod reach;
     mod recorded;

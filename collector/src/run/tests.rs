@@ -262,24 +262,29 @@ async fn a_second_look_has_the_same_sessions_and_takes_nothing_late_for_its_own(
     let wire = Wire::default();
     let (_canceller, cancel) = cancellation();
     // These agents tell of every probe that ever arrived, those of the first look too.
-    let manners = [Honest, Manner::Older, Dies("probe")];
-    let looks = outcomes(vec![plan(), plan()], manners, &wire, cancel).await;
-    assert_eq!(wire.count("e1", "open"), 1);
-    assert_eq!(wire.count("e1", "listen"), 2);
-    assert!(wire.carried(4), "the second look's probes have numbers of their own");
-    assert_eq!(proven(&looks[0]), [false; 4], "who has died tells nothing");
-    let again = outcomes(vec![plan(), plan()], [Honest; 3], &Wire::default(), cancellation().1).await;
-    for look in &again {
+    let looks = outcomes(vec![plan(), plan()], [Honest; 3], &wire, cancel).await;
+    for look in &looks {
         assert_eq!(proven(look), [true; 4]);
         assert_eq!(look.plan, plan());
         let numbers: Vec<u32> = look.results.iter().map(|result| result.probe).collect();
         assert_eq!(numbers, [0, 1, 2, 3]);
     }
-    // Of those who died nothing comes; one that cannot end its listening was closed, and had no fault.
-    assert_eq!(failure(&looks[1], W1), Some(AgentFailureKind::Died));
+    assert!(wire.carried(7), "the second look's probes have numbers of their own");
+    let asked = ["open", "listen", "probe", "hush", "close"].map(|what| wire.count("e1", what));
+    assert_eq!(asked, [1, 2, 2, 2, 1]);
+}
+
+#[tokio::test]
+async fn a_second_look_does_without_those_that_the_first_could_not_keep() {
+    let wire = Wire::default();
+    let (_canceller, cancel) = cancellation();
+    let manners = [Dies("probe"), Manner::Older, Honest];
+    let looks = outcomes(vec![plan(), plan()], manners, &wire, cancel).await;
+    assert_eq!(failure(&looks[1], E1), Some(AgentFailureKind::Died));
+    // One that cannot end its listening was closed, and that is not its fault.
     assert_eq!(failure(&looks[1], E2), None);
+    assert_eq!(wire.count("e2", "close"), 1);
     assert_eq!(proven(&looks[1]), [false; 4]);
-    assert_eq!(wire.count("e2", "listen"), 1);
 }
 
 #[tokio::test]

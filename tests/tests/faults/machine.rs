@@ -35,6 +35,14 @@ fn files_of_the_machine_are_told_as_they_are() {
     let before = kind_of(LOCK);
     let report = scenario.audit();
     let lock = of_east(&report, "SM477");
+    if lock.verdict == Verdict::Unknown {
+        // In a container, and a lab may be in one, what a process sees are not the node's files.
+        for finding in [lock, of_east(&report, "SM476")] {
+            assert_eq!(finding.verdict, Verdict::Unknown, "{}", finding.found);
+            assert!(finding.found.contains("are not the node's"), "{}", finding.found);
+        }
+        return;
+    }
     // Whoever calls iptables on this machine makes the file.
     if before == kind_of(LOCK) {
         assert!(lock.found.contains(before), "{}", lock.found);

@@ -1,7 +1,9 @@
 //! [`judge`]: facts and policy in, report out. Pure: the same input gives the same report, byte for byte.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::alike::Alike;
 use crate::catalog;
 use crate::check::{Check, NoVerdict, Run};
 use crate::facts::ClusterFacts;
@@ -305,22 +307,20 @@ fn cluster_summary(cluster: &Cluster<'_>, policy: &Policy) -> ClusterSummary {
         .iter()
         .filter(|(_, why)| why.is_none_or(|why| asked(why) && answered(why)))
         .count() as u64;
-    let mut missing: Vec<String> = facts
+    let mut missing: BTreeSet<&str> = facts
         .reads
         .iter()
         .filter_map(|read| read.failure.as_ref())
         .filter(|failure| asked(failure) && !answered(failure))
-        .map(|failure| failure.detail.clone())
+        .map(|failure| failure.detail.as_str())
         .collect();
     missing.extend(
         inventory
             .iter()
             .filter_map(|(_, why)| *why)
             .filter(|why| asked(why) && !answered(why))
-            .map(|why| why.detail.clone()),
+            .map(|why| why.detail.as_str()),
     );
-    missing.sort();
-    missing.dedup();
     let cidrs = |cidrs: Vec<crate::cidr::Cidr>| cidrs.iter().map(ToString::to_string).collect();
     ClusterSummary {
         name: facts.name.clone(),
@@ -340,7 +340,24 @@ fn cluster_summary(cluster: &Cluster<'_>, policy: &Policy) -> ClusterSummary {
         planned: facts.planned,
         unreachable: facts.unreachable().map(|why| why.detail.clone()),
         facts: Ratio { known, wanted },
-        missing,
+        missing: said_once(missing, facts),
         collected_at: facts.collected_at,
     }
+}
+
+/// What is missing, in order, with what is missing of many nodes for one reason said once.
+fn said_once(missing: BTreeSet<&str>, facts: &ClusterFacts) -> Vec<String> {
+    let mut of_node: BTreeMap<&str, &str> = BTreeMap::new();
+    for node in &facts.node_facts {
+        let whys = node.inventory().into_iter().filter_map(|(_, why)| why);
+        of_node.extend(whys.map(|why| (why.detail.as_str(), node.node.as_str())));
+    }
+    let mut alike = Alike::default();
+    for text in missing {
+        let node: Vec<&str> = of_node.get(text).copied().into_iter().collect();
+        alike.add((), text, &node, ());
+    }
+    let mut said: Vec<String> = alike.groups().map(|((), text, _)| text).collect();
+    said.sort();
+    said
 }

@@ -21,6 +21,7 @@
 
 pub mod address;
 pub mod addressing;
+pub mod alike;
 pub mod catalog;
 mod chance;
 pub mod check;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::alike::Alike;
 use crate::check::NoVerdict;
 use crate::checks::net::paths::quality::loss_beside;
 use crate::checks::per_node;
@@ -377,16 +378,17 @@ fn remedy(
 
 /// Probes that could not be made, by why.
 fn unknowns(audit: &Audit<'_>, failures: &Failures<'_>, probes: &[(&PlannedProbe, &Shown)]) -> Vec<Outcome> {
-    let mut whys: BTreeMap<&Unknown, Vec<&PlannedProbe>> = BTreeMap::new();
+    let mut whys: Alike<Reason, &PlannedProbe> = Alike::default();
     for (probe, shown) in probes {
         if let Shown::Unknown(why) = shown {
-            whys.entry(why).or_default().push(probe);
+            whys.add(why.reason, &why.detail, &nodes_of(failures, probe), probe);
         }
     }
-    whys.into_iter()
-        .map(|(why, probes)| {
+    whys.groups()
+        .map(|(reason, detail, group)| {
+            let probes = group.items;
             let (clusters, pairs) = concerned(audit, failures, probes.iter().copied());
-            let outcome = Outcome::none(why.clone()).about(clusters).pairs(pairs);
+            let outcome = Outcome::none(Unknown::new(reason, detail)).about(clusters).pairs(pairs);
             let lost = probes.iter().find(|probe| failures.may_be_loss(probe));
             match lost.and_then(|probe| loss_beside(audit, probe)) {
                 Some(cause) => outcome.cause(cause),
@@ -396,28 +398,39 @@ fn unknowns(audit: &Audit<'_>, failures: &Failures<'_>, probes: &[(&PlannedProbe
         .collect()
 }
 
+/// The nodes at both ends of a probe.
+pub(crate) fn nodes_of<'a>(failures: &Failures<'a>, probe: &'a PlannedProbe) -> Vec<&'a str> {
+    let from = failures.agent(probe.from).map(|agent| agent.node.as_str());
+    std::iter::once(probe.to.name.as_str()).chain(from).collect()
+}
+
 /// What the plan could not cover.
 pub(crate) fn gaps(audit: &Audit<'_>, flow: &Flow) -> Vec<Outcome> {
     let gaps = audit
         .observations()
         .map(|seen| seen.plan.gaps.as_slice())
         .unwrap_or_default();
-    let mut whys: BTreeMap<&Unknown, BTreeSet<ClusterId>> = BTreeMap::new();
+    let mut whys: Alike<Reason, ClusterId> = Alike::default();
     for gap in gaps.iter().filter(|gap| gap.code == flow.code) {
         let ids = audit
             .clusters
             .iter()
             .filter(|cluster| gap.clusters.iter().any(|name| name == cluster.name()));
-        whys.entry(&gap.why).or_default().extend(ids.map(|cluster| cluster.id));
+        let node: Vec<&str> = match gap.nodes.as_slice() {
+            [only] => vec![only],
+            _ => Vec::new(),
+        };
+        for cluster in ids {
+            whys.add(gap.why.reason, &gap.why.detail, &node, cluster.id);
+        }
     }
-    whys.into_iter()
-        .map(|(why, clusters)| {
-            let remedy = if why.reason == Reason::NoAgent {
-                START_AGENTS
-            } else {
-                ""
-            };
-            Outcome::none(why.clone()).about(clusters).remedy(remedy)
+    whys.groups()
+        .map(|(reason, detail, group)| {
+            let clusters: BTreeSet<ClusterId> = group.items.into_iter().collect();
+            let remedy = if reason == Reason::NoAgent { START_AGENTS } else { "" };
+            Outcome::none(Unknown::new(reason, detail))
+                .about(clusters)
+                .remedy(remedy)
         })
         .collect()
 }
@@ -454,5 +467,7 @@ fn any_place(audit: &Audit<'_>, failures: &Failures<'_>, probes: &[(&PlannedProb
         .collect()
 }
 
+#[cfg(test)]
+mod many_nodes;
 #[cfg(test)]
 mod tests;

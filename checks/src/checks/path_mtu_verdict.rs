@@ -1,9 +1,8 @@
 //! What the probes found of the path MTU, against what a product's encapsulation needs.
 
-use std::collections::BTreeMap;
-
-use super::flow_verdict::{concerned, evidence, gaps, judge as judge_flow, probed};
+use super::flow_verdict::{concerned, evidence, gaps, judge as judge_flow, nodes_of, probed};
 use super::net::paths::quality::loss_beside;
+use crate::alike::Alike;
 use crate::check::NoVerdict;
 use crate::explain::{Cell, explain};
 use crate::facts::provenance::{Reason, Unknown};
@@ -61,16 +60,26 @@ pub(crate) fn judge(audit: &Audit<'_>, flow: &Flow, rule: &Rule) -> Vec<Outcome>
         return judge_flow(audit, flow);
     };
     let mut paths = Vec::new();
-    let mut unknown: BTreeMap<(NoVerdict, Option<String>), Vec<&PlannedProbe>> = BTreeMap::new();
+    let mut unknown: Alike<(Option<Reason>, Option<String>), &PlannedProbe> = Alike::default();
     for (probe, _) in failures.probes_of(flow.code) {
         match path(audit, failures, rule, probe) {
             Ok(path) => paths.push(path),
-            Err((why, cause)) => unknown.entry((why, cause)).or_default().push(probe),
+            Err((why, cause)) => {
+                let (reason, text) = match &why {
+                    NoVerdict::Missing(why) => (Some(why.reason), why.detail.as_str()),
+                    NoVerdict::DoesNotApply(why) => (None, why.as_str()),
+                };
+                unknown.add((reason, cause), text, &nodes_of(failures, probe), probe);
+            }
         }
     }
     let mut outcomes: Vec<Outcome> = broken(audit, failures, rule, &paths);
-    for ((why, cause), probes) in unknown {
-        let (clusters, pairs) = concerned(audit, failures, probes.iter().copied());
+    for ((reason, cause), text, group) in unknown.groups() {
+        let (clusters, pairs) = concerned(audit, failures, group.items.into_iter());
+        let why = match reason {
+            Some(reason) => NoVerdict::missing(reason, text),
+            None => NoVerdict::DoesNotApply(text),
+        };
         let outcome = Outcome::none(why).about(clusters).pairs(pairs);
         outcomes.push(match cause {
             Some(cause) => outcome.cause(cause),

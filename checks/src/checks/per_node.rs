@@ -8,8 +8,9 @@ pub mod network;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
+use crate::alike::Alike;
 use crate::check::{Judged, NoVerdict};
 use crate::facts::kernel::{NetworkView, NodeFacts};
 use crate::facts::node::Node;
@@ -223,7 +224,8 @@ pub fn judge<'a>(
 ) -> Judged {
     let mut broken: Said<'a> = Said::default();
     let mut fine: Said<'a> = Said::default();
-    let mut missing: BTreeMap<Unknown, Vec<&str>> = BTreeMap::new();
+    let mut missing: Alike<Reason, &str> = Alike::default();
+    let mut unread = 0_usize;
     let mut does_not_apply = None;
     let mut weights: Vec<Option<Severity>> = Vec::new();
     let (mut of_faults, mut of_fine) = (Vec::new(), Vec::new());
@@ -242,13 +244,15 @@ pub fn judge<'a>(
                 }
                 of_faults.extend(seen.evidence);
             }
-            Err(NoVerdict::Missing(why)) => missing.entry(why).or_default().push(&node.name),
+            Err(NoVerdict::Missing(why)) => {
+                missing.add(why.reason, &why.detail, &[&node.name], &node.name);
+                unread += 1;
+            }
             Err(why) => {
                 does_not_apply.get_or_insert(why);
             }
         }
     }
-    let unread = missing.values().map(Vec::len).sum::<usize>();
     // What is only recorded counts as a pass, which nodes that were not read must not become.
     let is_only_recorded = weights.iter().all(|weight| *weight == Some(Severity::Info));
     if !weights.is_empty() && (unread == 0 || !is_only_recorded) {
@@ -266,14 +270,20 @@ pub fn judge<'a>(
             .remedy(remedy)
             .nodes(nodes));
     }
-    if let Some((why, nodes)) = missing.pop_first() {
+    if let Some((reason, detail, group)) = missing.groups().next() {
         if is_not_asked(audit, cluster) {
             return Err(not_asked_for());
         }
-        let outcome = Outcome::none(why.clone()).expected(expected).cause(why.detail);
+        let outcome = Outcome::none(Unknown::new(reason, detail.clone()))
+            .expected(expected)
+            .cause(detail);
         // Where it is not known of any node, the cluster says it all.
         let is_partial = unread < nodes_judged;
-        return Ok(if is_partial { outcome.nodes(nodes) } else { outcome });
+        return Ok(if is_partial {
+            outcome.nodes(group.items)
+        } else {
+            outcome
+        });
     }
     if fine.by_text.is_empty() {
         return Err(does_not_apply.unwrap_or_else(|| NoVerdict::does_not_apply("it concerns no node here")));

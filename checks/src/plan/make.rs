@@ -1,10 +1,13 @@
 //! Makes a [`Plan`] of the flows that the profiles need.
 
+mod gaps;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use self::gaps::{Gaps, Lack};
 use super::choice::{self, Party};
-use super::{AgentId, Destination, Gap, Listener, Pace, Plan, PlannedProbe, ProbeKind, SPARE_UDP_PORT, Service};
+use super::{AgentId, Destination, Listener, Pace, Plan, PlannedProbe, ProbeKind, SPARE_UDP_PORT, Service};
 use crate::catalog;
 use crate::check::NoVerdict;
 use crate::facts::kernel::{NetworkView, NodeFacts};
@@ -52,6 +55,8 @@ pub struct PlanOptions {
     pub pace: Pace,
     /// The Services of ours that there are.
     pub services: Vec<TestService>,
+    /// Those of the agents that could not be had, with why: nothing is asked of them, and what that leaves open is a gap.
+    pub absent: BTreeMap<AgentId, String>,
 }
 
 /// Makes the plan of these audits (one for each profile, all of the same clusters) for these agents.
@@ -74,11 +79,14 @@ struct Maker<'a> {
     plan: Plan,
     agents: &'a [AgentId],
     services: &'a [TestService],
+    absent: &'a BTreeMap<AgentId, String>,
+    /// Where agents were to be, with why there is none; of several in one place, one is enough.
+    places: HashMap<(&'a str, &'a str, NetworkView), Option<&'a str>>,
     listeners: HashMap<Listener, u32>,
     /// Probes by what makes them the same probe, so that flows share them.
     probes: HashMap<(u32, String, Option<IpAddr>, String), usize>,
     codes: Vec<BTreeSet<String>>,
-    gaps: BTreeSet<(String, Vec<String>, Vec<String>, Unknown)>,
+    gaps: Gaps,
 }
 
 /// A receiver: a target of one cluster.
@@ -90,7 +98,20 @@ struct Receiver<'c> {
 
 impl<'a> Maker<'a> {
     fn new(agents: &'a [AgentId], level: Probe, options: &'a PlanOptions) -> Self {
+        let mut places = HashMap::new();
+        for agent in agents {
+            let why = options.absent.get(agent).map(|why| match why.as_str() {
+                "" => "it could not be had",
+                why => why,
+            });
+            let place = (agent.cluster.as_str(), agent.node.as_str(), agent.network);
+            places
+                .entry(place)
+                .and_modify(|known: &mut Option<&str>| *known = known.and(why))
+                .or_insert(why);
+        }
         Self {
+            places,
             plan: Plan {
                 seed: options.seed,
                 level,
@@ -100,10 +121,11 @@ impl<'a> Maker<'a> {
             },
             agents,
             services: &options.services,
+            absent: &options.absent,
             listeners: HashMap::new(),
             probes: HashMap::new(),
             codes: Vec::new(),
-            gaps: BTreeSet::new(),
+            gaps: Gaps::default(),
         }
     }
 
@@ -111,22 +133,36 @@ impl<'a> Maker<'a> {
         for (probe, codes) in self.plan.probes.iter_mut().zip(self.codes) {
             probe.codes = codes.into_iter().collect();
         }
-        self.plan.gaps = self
-            .gaps
-            .into_iter()
-            .map(|(code, clusters, nodes, why)| Gap {
-                code,
-                clusters,
-                nodes,
-                why,
-            })
-            .collect();
+        self.plan.gaps = self.gaps.into_list();
         self.plan
     }
 
-    fn gap(&mut self, flow: &Flow, clusters: &[&str], nodes: Vec<String>, why: Unknown) {
-        let clusters = clusters.iter().map(|name| (*name).to_owned()).collect();
-        self.gaps.insert((flow.code.to_owned(), clusters, nodes, why));
+    fn gap(&mut self, flow: &Flow, clusters: &[&str], why: Unknown) {
+        self.gaps.add(flow.code, clusters, why);
+    }
+
+    /// A node of the last of these clusters is left out.
+    fn gap_of_node(&mut self, flow: &Flow, clusters: &[&str], node: &str, lack: Lack) {
+        self.gaps.add_node(flow.code, clusters, node, lack);
+    }
+
+    /// The agents in this network of a cluster.
+    fn agents_of<'m>(
+        &'m self,
+        cluster: &'m str,
+        network: NetworkView,
+    ) -> impl Iterator<Item = (u32, &'a AgentId)> + 'm {
+        let is_there = move |agent: &AgentId| agent.cluster == cluster && agent.network == network;
+        (0..).zip(self.agents).filter(move |(_, agent)| is_there(agent))
+    }
+
+    /// Whether an agent is on a node, or in a pod of it; if not, why, where one was to be had.
+    fn has_agent(&self, cluster: &str, network: NetworkView, node: &str) -> Result<(), &'a str> {
+        match self.places.get(&(cluster, node, network)) {
+            Some(None) => Ok(()),
+            Some(Some(why)) => Err(why),
+            None => Err(""),
+        }
     }
 
     fn add(&mut self, audit: &Audit<'_>, flow: &Flow) {
@@ -148,7 +184,7 @@ impl<'a> Maker<'a> {
             let senders = match self.senders(audit, flow, from) {
                 Ok(senders) => senders,
                 Err(NoVerdict::Missing(why)) => {
-                    self.gap(flow, &[from.name()], Vec::new(), why);
+                    self.gap(flow, &[from.name()], why);
                     continue;
                 }
                 Err(NoVerdict::DoesNotApply(_)) => continue,
@@ -167,40 +203,61 @@ impl<'a> Maker<'a> {
         } else {
             NetworkView::Host
         };
-        let wanted: Option<Vec<&str>> = match sender {
+        let wanted: Option<BTreeSet<&str>> = match sender {
             Sender::Pods => None,
             Sender::Nodes | Sender::PodsOfEveryNode => Some(names(flow::linux_nodes(cluster)?)),
             Sender::Gateways => Some(names(labelled_or_candidates(cluster)?)),
         };
         // A pod is one wherever it is.
         let is_wanted = |agent: &AgentId| {
-            let named = |wanted: &Vec<&str>| wanted.contains(&agent.node.as_str());
+            let named = |wanted: &BTreeSet<&str>| wanted.contains(agent.node.as_str());
             sender.is_pod() || wanted.as_ref().is_none_or(named)
         };
-        let present: Vec<u32> = (0..)
-            .zip(self.agents)
-            .filter(|(_, agent)| agent.cluster == cluster.name() && agent.network == network && is_wanted(agent))
+        let present: Vec<u32> = self
+            .agents_of(cluster.name(), network)
+            .filter(|(_, agent)| is_wanted(agent) && !self.absent.contains_key(*agent))
             .map(|(position, _)| position)
             .collect();
-        let missing: Vec<String> = wanted
+        let nodes = cluster.facts.nodes.ok().map(Vec::as_slice).unwrap_or_default();
+        let covered: BTreeSet<&str> = present.iter().map(|agent| self.agent(*agent).node.as_str()).collect();
+        let missing: Vec<&str> = wanted
             .unwrap_or_default()
             .into_iter()
-            .filter(|node| !present.iter().any(|agent| self.agent(*agent).node == *node))
-            .map(str::to_owned)
+            .filter(|node| !covered.contains(node))
             .collect();
-        if present.is_empty() {
+        let is_told = missing.iter().any(|node| {
+            self.has_agent(cluster.name(), network, node)
+                .is_err_and(|why| !why.is_empty())
+        });
+        if present.is_empty() && !is_told {
             let what = if sender.is_pod() {
                 "no agent is in the pod network"
             } else {
                 "no agent is on its nodes"
             };
-            let detail = format!("{}: {what}", cluster.name());
+            let mut absent = self.agents_of(cluster.name(), network);
+            let told = absent.find_map(|(_, agent)| self.absent.get(agent));
+            let told = told.map(|why| format!(": {why}")).unwrap_or_default();
+            let detail = format!("{}: {what}{told}", cluster.name());
             return Err(NoVerdict::missing(Reason::NoAgent, detail));
         }
-        if !missing.is_empty() && self.plan.level != Probe::Smoke {
-            let place = if sender.is_pod() { "in a pod on" } else { "on" };
-            let detail = format!("{}: no agent {place} {}", cluster.name(), listed(&missing));
-            self.gap(flow, &[cluster.name()], missing, Unknown::new(Reason::NoAgent, detail));
+        let zones: BTreeSet<&str> = present.iter().map(|agent| self.agent(*agent).zone.as_str()).collect();
+        let zone_of: HashMap<&str, &str> = nodes
+            .iter()
+            .map(|node| (node.name.as_str(), node.zone.as_str()))
+            .collect();
+        for node in missing {
+            let zone = zone_of.get(node).copied().unwrap_or_default();
+            if self.plan.level == Probe::Smoke && zones.contains(zone) {
+                continue;
+            }
+            let why = self.has_agent(cluster.name(), network, node).err().unwrap_or_default();
+            let lack = Lack::Agent {
+                in_pod: sender.is_pod(),
+                why: why.to_owned(),
+                of: nodes.len(),
+            };
+            self.gap_of_node(flow, &[cluster.name()], node, lack);
         }
         Ok(present)
     }
@@ -213,14 +270,14 @@ impl<'a> Maker<'a> {
         let targets = match (flow.targets)(audit, to) {
             Ok(targets) => self.with_ours(audit.profile, from, to, targets),
             Err(NoVerdict::Missing(why)) => {
-                self.gap(flow, &[from.name(), to.name()], Vec::new(), why);
+                self.gap(flow, &[from.name(), to.name()], why);
                 return;
             }
             Err(NoVerdict::DoesNotApply(_)) => return,
         };
         if targets.is_empty() {
             let why = Unknown::new(Reason::NotFound, format!("{}: nothing is known to send to", to.name()));
-            self.gap(flow, &[from.name(), to.name()], Vec::new(), why);
+            self.gap(flow, &[from.name(), to.name()], why);
             return;
         }
         let zones: BTreeMap<&str, &str> = to
@@ -239,6 +296,11 @@ impl<'a> Maker<'a> {
                 target,
             })
             .collect();
+        let level = match flow.reach {
+            Reach::AnyPlace | Reach::Places => Probe::Full,
+            _ => self.plan.level,
+        };
+        let receivers = self.reachable(flow, level, from, to, receivers);
         let parties: Vec<Party<'_>> = receivers
             .iter()
             .map(|receiver| Party {
@@ -262,13 +324,47 @@ impl<'a> Maker<'a> {
                 zone: &self.agent(*agent).zone,
             })
             .collect();
-        let level = match flow.reach {
-            Reach::AnyPlace | Reach::Places => Probe::Full,
-            _ => self.plan.level,
-        };
         for (sender, receiver) in choice::pairs(level, &own, &parties, self.plan.seed) {
             self.probe(audit, flow, from, senders[sender], &receivers[receiver]);
         }
+    }
+
+    /// Those receivers that can be probed, with gaps for the others: nothing is asked of nodes whose agent could not be had, or that have no
+    /// address.
+    fn reachable<'c>(
+        &mut self,
+        flow: &Flow,
+        level: Probe,
+        from: &Cluster<'_>,
+        to: &Cluster<'_>,
+        receivers: Vec<Receiver<'c>>,
+    ) -> Vec<Receiver<'c>> {
+        let of = to.facts.nodes.ok().map_or(0, Vec::len);
+        let mut left_out = Vec::new();
+        let mut reachable = Vec::new();
+        for receiver in receivers {
+            let target = &receiver.target;
+            let in_pod = !target.is_node;
+            let network = if in_pod { NetworkView::Pod } else { NetworkView::Host };
+            let absent = self.has_agent(to.name(), network, &target.name).err();
+            // A place that is no node may be held by an agent of any name.
+            let is_needed = target.is_node && needs_listener(&target.what);
+            if let Some(why) = absent.filter(|why| !why.is_empty() || is_needed) {
+                let why = why.to_owned();
+                left_out.push((receiver, Lack::Agent { in_pod, why, of }));
+            } else if target.is_node && target.addresses.is_empty() && target.host.is_empty() {
+                left_out.push((receiver, Lack::Address { of }));
+            } else {
+                reachable.push(receiver);
+            }
+        }
+        let zones: BTreeSet<&str> = reachable.iter().map(|receiver| receiver.zone.as_str()).collect();
+        // Of each zone one is enough then.
+        left_out.retain(|(receiver, _)| level != Probe::Smoke || !zones.contains(receiver.zone.as_str()));
+        for (receiver, lack) in left_out {
+            self.gap_of_node(flow, &[from.name(), to.name()], &receiver.target.name, lack);
+        }
+        reachable
     }
 
     /// Targets that stand for something of ours become what there is of it.
@@ -319,13 +415,12 @@ impl<'a> Maker<'a> {
         if !target.host.is_empty() {
             self.probe_address(audit, flow, from, sender, receiver, None);
         } else if !reached {
-            let detail = format!("{} has no address of a family that {} has", target.name, agent.node);
-            let clusters = [from.name(), receiver.cluster];
-            self.gap(
+            let of = nodes_of(audit, receiver.cluster);
+            self.gap_of_node(
                 flow,
-                &clusters,
-                vec![target.name.clone()],
-                Unknown::new(Reason::NotFound, detail),
+                &[from.name(), receiver.cluster],
+                &target.name,
+                Lack::Address { of },
             );
         }
     }
@@ -387,10 +482,6 @@ impl<'a> Maker<'a> {
             ProbeKind::IpProtocol { number } => Some(Service::IpProtocol(*number)),
             ProbeKind::Icmp | ProbeKind::NatDiscovery { .. } | ProbeKind::Resolve { .. } => None,
         };
-        let needs_listener = !matches!(
-            kind,
-            ProbeKind::Icmp | ProbeKind::NatDiscovery { .. } | ProbeKind::Tcp { .. }
-        );
         let listener = match (service, there, target.behind.or(address)) {
             (Some(service), Some(agent), Some(address)) => Some(self.listener(Listener {
                 agent,
@@ -399,15 +490,13 @@ impl<'a> Maker<'a> {
             })),
             _ => None,
         };
-        if needs_listener && listener.is_none() {
-            let detail = format!("{}: no agent on {}", receiver.cluster, target.name);
-            let clusters = [from.name(), receiver.cluster];
-            self.gap(
-                flow,
-                &clusters,
-                vec![target.name.clone()],
-                Unknown::new(Reason::NoAgent, detail),
-            );
+        if needs_listener(&target.what) && listener.is_none() {
+            let lack = Lack::Agent {
+                in_pod: false,
+                why: String::new(),
+                of: nodes_of(audit, receiver.cluster),
+            };
+            self.gap_of_node(flow, &[from.name(), receiver.cluster], &target.name, lack);
             return;
         }
         self.planned(flow, sender, receiver, address, there, &kind, listener);
@@ -511,18 +600,23 @@ fn node_facts<'f>(audit: &Audit<'f>, agent: &AgentId) -> Option<&'f NodeFacts> {
     cluster.facts.node_facts_of(&agent.node)
 }
 
-fn names(nodes: Vec<&crate::facts::node::Node>) -> Vec<&str> {
+fn names(nodes: Vec<&crate::facts::node::Node>) -> BTreeSet<&str> {
     nodes.into_iter().map(|node| node.name.as_str()).collect()
 }
 
-/// `n1, n2, n3 and 4 others`.
-fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 3;
-    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} others"),
+/// Whether nothing answers but a listener of ours.
+fn needs_listener(what: &What) -> bool {
+    match what {
+        What::Service(service) => matches!(service, Service::Udp(_) | Service::IpProtocol(_)),
+        What::PathMtu { .. } => true,
+        What::Tls(_) | What::NatDiscovery { .. } => false,
     }
+}
+
+/// How many nodes a cluster has, as far as is known.
+fn nodes_of(audit: &Audit<'_>, cluster: &str) -> usize {
+    let cluster = audit.clusters.iter().find(|known| known.name() == cluster);
+    cluster.and_then(|cluster| cluster.facts.nodes.ok()).map_or(0, Vec::len)
 }
 
 #[cfg(test)]

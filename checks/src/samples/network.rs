@@ -55,6 +55,17 @@ pub fn plan(facts: &[ClusterFacts], intent: &Intent, policy: &Policy) -> Plan {
 
 /// The plan for these clusters with these agents.
 pub fn plan_for(facts: &[ClusterFacts], intent: &Intent, policy: &Policy, agents: &[AgentId]) -> Plan {
+    plan_by(facts, intent, policy, agents, &PlanOptions::default())
+}
+
+/// The plan for these clusters with these agents, made so.
+pub fn plan_by(
+    facts: &[ClusterFacts],
+    intent: &Intent,
+    policy: &Policy,
+    agents: &[AgentId],
+    options: &PlanOptions,
+) -> Plan {
     let clusters: Vec<Cluster<'_>> = facts
         .iter()
         .enumerate()
@@ -65,7 +76,7 @@ pub fn plan_for(facts: &[ClusterFacts], intent: &Intent, policy: &Policy, agents
         .iter()
         .map(|profile| Audit::new(*profile, &clusters, intent, policy))
         .collect();
-    make(&audits, agents, &PlanOptions::default())
+    make(&audits, agents, options)
 }
 
 /// What agents see where everything gets through.

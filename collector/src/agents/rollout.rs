@@ -34,7 +34,9 @@ impl NodeState {
         let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
         let or_info = |label: &str, told: Option<&str>| {
             let labelled = labels.get(label).map(String::as_str);
-            text::short(labelled.or(told).unwrap_or("unknown"), 60)
+            // A node that no kubelet has told of yet has labels and texts that are empty.
+            let known = [labelled, told].into_iter().flatten().find(|value| !value.is_empty());
+            text::short(known.unwrap_or("unknown"), 60)
         };
         let os = or_info("kubernetes.io/os", info.map(|info| info.operating_system.as_str()));
         let architecture = or_info("kubernetes.io/arch", info.map(|info| info.architecture.as_str()));

@@ -1,6 +1,6 @@
 //! What a plan would send, and what that would cost, for who wants to know before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use prejoin_checks::plan::{Plan, PlannedProbe};
@@ -66,7 +66,7 @@ pub(super) fn cost_line(plan: &Plan) -> String {
         "{} probes between {} agents: {} packets, {} kB, about {} s where everything answers; at most {} packets, {} kB, {} s; \
          never more than {} packets a second",
         plan.probes.len(),
-        plan.agents.len(),
+        at_work(plan),
         cost.healthy.packets,
         cost.healthy.bytes.div_ceil(1000),
         cost.seconds,
@@ -75,6 +75,13 @@ pub(super) fn cost_line(plan: &Plan) -> String {
         cost.seconds_at_most,
         plan.pace.rate
     )
+}
+
+/// The agents that send or listen.
+fn at_work(plan: &Plan) -> usize {
+    let senders = plan.probes.iter().map(|probe| probe.from);
+    let listeners = plan.listeners.iter().map(|listener| listener.agent);
+    senders.chain(listeners).collect::<BTreeSet<u32>>().len()
 }
 
 fn receiver(probe: &PlannedProbe) -> &str {

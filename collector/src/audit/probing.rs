@@ -1,9 +1,10 @@
 //! Agents at work for an audit: found, opened, given a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use prejoin_checks::alike::{Alike, some_of};
 use prejoin_checks::facts::ClusterFacts;
 use prejoin_checks::facts::kernel::NetworkView;
 use prejoin_checks::fleet::{Audit, Cluster};
@@ -54,7 +55,7 @@ pub(super) async fn probe(
         let in_pods = |facts: &ClusterFacts| wishes.get(&facts.name).is_some_and(|wishes| wishes.pods);
         let imagined = with_api.flat_map(|facts| agents::imagined(facts, in_pods(facts)));
         let ids: Vec<AgentId> = imagined.chain(members).collect();
-        return Probed::Planned(plan(facts, settings, &ids, Vec::new()));
+        return Probed::Planned(plan(facts, settings, &ids, BTreeMap::new(), Vec::new()));
     }
     let members = members(facts, live, guests, settings).await;
     if members.is_empty() {
@@ -67,14 +68,17 @@ pub(super) async fn probe(
     };
     let progress = Progress::new();
     let mut agents = Agents::open(members, &options, &progress, cancel.clone()).await;
-    for (id, failure) in agents.failures() {
-        output::say(&format!(
-            "prejoin: {}/{}: no agent: {}",
-            id.cluster, id.node, failure.detail
-        ));
+    let failures = agents.failures();
+    let absent: Vec<(&AgentId, &str)> = failures.map(|(id, failure)| (id, failure.detail.as_str())).collect();
+    for line in who_is_absent(&absent) {
+        output::say(&line);
     }
     add_node_facts(facts, &agents);
-    let plan = plan(facts, settings, &agents.ids(), services);
+    let absent = absent
+        .into_iter()
+        .map(|(id, why)| (id.clone(), why.to_owned()))
+        .collect();
+    let plan = plan(facts, settings, &agents.ids(), absent, services);
     if dry_run {
         agents.close().await;
         return Probed::Planned(plan);
@@ -177,7 +181,29 @@ fn add_node_facts(facts: &mut [ClusterFacts], agents: &Agents<'_>) {
     }
 }
 
-fn plan(facts: &[ClusterFacts], settings: &Settings, agents: &[AgentId], services: Vec<TestService>) -> Plan {
+/// A line for each cluster and reason.
+fn who_is_absent(absent: &[(&AgentId, &str)]) -> Vec<String> {
+    let mut alike: Alike<&str, &AgentId> = Alike::default();
+    for (id, why) in absent {
+        alike.add(&id.cluster, why, &[&id.node], *id);
+    }
+    let lines = alike.groups().map(|(cluster, why, group)| {
+        let nodes: BTreeSet<&String> = group.items.iter().map(|id| &id.node).collect();
+        match group.items.as_slice() {
+            [only] => format!("prejoin: {cluster}/{}: no agent: {why}", only.node),
+            _ => format!("prejoin: {cluster}: no agent on {}: {why}", some_of(nodes)),
+        }
+    });
+    lines.collect()
+}
+
+fn plan(
+    facts: &[ClusterFacts],
+    settings: &Settings,
+    agents: &[AgentId],
+    absent: BTreeMap<AgentId, String>,
+    services: Vec<TestService>,
+) -> Plan {
     let clusters: Vec<Cluster<'_>> = (0..).zip(facts).map(|(id, facts)| Cluster::new(id, facts)).collect();
     let profiles = settings.policy.profiles.iter();
     let audits: Vec<Audit<'_>> = profiles
@@ -189,6 +215,39 @@ fn plan(facts: &[ClusterFacts], settings: &Settings, agents: &[AgentId], service
         seed: settings.probing.seed.unwrap_or(moment),
         pace: settings.probing.pace,
         services,
+        absent,
     };
     make::make(&audits, agents, &options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_that_could_not_be_had_are_a_line_for_each_cluster_and_reason() {
+        let absent = |cluster: &str, node: &str| AgentId {
+            cluster: cluster.to_owned(),
+            node: node.to_owned(),
+            network: NetworkView::Host,
+            addresses: Vec::new(),
+            zone: String::new(),
+        };
+        let mut absent: Vec<(AgentId, String)> = (0..998)
+            .map(|number| absent("east", &format!("n{number:03}")))
+            .chain([absent("west", "w1")])
+            .map(|id| (id, "not covered: its operating system is unknown".to_owned()))
+            .collect();
+        absent[7].1 = "not running: node n007 is not ready".to_owned();
+        absent[8].1 = "not running: node n008 is not ready".to_owned();
+        let absent: Vec<(&AgentId, &str)> = absent.iter().map(|(id, why)| (id, why.as_str())).collect();
+        assert_eq!(
+            who_is_absent(&absent),
+            [
+                "prejoin: east: no agent on n000, n001, n002 and 993 more: not covered: its operating system is unknown",
+                "prejoin: east: no agent on n007, n008: not running: node n007, n008 is not ready",
+                "prejoin: west/w1: no agent: not covered: its operating system is unknown",
+            ]
+        );
+    }
 }

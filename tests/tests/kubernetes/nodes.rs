@@ -87,7 +87,6 @@ fn fake_node(number: usize) -> Value {
 }
 
 #[test]
-#[ignore = "the report still has findings of their own for each of such nodes, and takes its time"]
 fn a_thousand_nodes_without_agents_are_said_to_be_not_covered() {
     let Some(suite) = suite() else { return };
     let context = suite.contexts()[0].clone();

@@ -4,12 +4,17 @@ pub mod measured;
 pub(crate) mod quality;
 mod translation;
 
+use std::collections::BTreeSet;
+
+use crate::alike::{Alike, some_of};
 use crate::check::{Check, declare_check};
 use crate::checks::flow_verdict::probed;
+use crate::facts::kernel::NetworkView;
 use crate::facts::provenance::{Reason, Source, Unknown};
 use crate::fleet::Audit;
-use crate::observation::AgentFailureKind;
+use crate::observation::{AgentFailure, AgentFailureKind};
 use crate::outcome::Outcome;
+use crate::plan::AgentId;
 use crate::report::Evidence;
 
 pub(super) static CHECKS: &[&Check] = &[
@@ -51,6 +56,16 @@ declare_check! {
     };
 }
 
+/// `998 of 1002 nodes of east`, as far as its nodes are known.
+fn nodes_of(audit: &Audit<'_>, cluster: &str, count: usize) -> String {
+    let known = audit.clusters.iter().find(|known| known.name() == cluster);
+    let of = known.and_then(|known| known.facts.nodes.ok()).map_or(0, Vec::len);
+    format!("{count} of {} nodes of {cluster}", of.max(count))
+}
+
+/// As many agents of one kind of failure are evidence.
+const SHOWN: usize = 5;
+
 fn agents(audit: &Audit<'_>) -> Vec<Outcome> {
     if let Err(outcome) = probed(audit) {
         return vec![*outcome];
@@ -66,27 +81,47 @@ fn agents(audit: &Audit<'_>) -> Vec<Outcome> {
             .map(|cluster| cluster.id)
     };
     let mut outcomes = Vec::new();
+    let mut alike: Alike<(&str, NetworkView, AgentFailureKind), (&AgentId, &AgentFailure)> = Alike::default();
     for (agent, report) in observations.plan.agents.iter().zip(&observations.agents) {
         let Some(failure) = &report.failure else { continue };
-        let text = format!("the agent on {}/{}: {}", agent.cluster, agent.node, failure.detail);
-        let evidence = Evidence::new(
-            agent.cluster.clone(),
-            &failure.detail,
-            &Source::read(format!("agent on {}", agent.node), "session"),
-        );
-        let outcome = match failure.kind {
+        let key = (agent.cluster.as_str(), agent.network, failure.kind);
+        alike.add(key, &failure.detail, &[&agent.node], (agent, failure));
+    }
+    for ((cluster, network, kind), detail, group) in alike.groups() {
+        let nodes: BTreeSet<&String> = group.items.iter().map(|(agent, _)| &agent.node).collect();
+        let (text, place) = if let [(agent, _)] = group.items.as_slice() {
+            (
+                format!("the agent on {cluster}/{}: {detail}", agent.node),
+                agent.node.clone(),
+            )
+        } else {
+            let count = group.items.len();
+            let names = some_of(nodes.iter().copied());
+            let text = match kind {
+                AgentFailureKind::Unreachable | AgentFailureKind::Version if network == NetworkView::Host => {
+                    format!("{} have no agent: {names}: {detail}", nodes_of(audit, cluster, count))
+                }
+                _ => format!("the agents on {count} nodes of {cluster}: {names}: {detail}"),
+            };
+            (text, names)
+        };
+        let evidence = group.items.iter().take(SHOWN).map(|(agent, failure)| {
+            let source = Source::read(format!("agent on {}", agent.node), "session");
+            Evidence::new(cluster, &failure.detail, &source)
+        });
+        let outcome = match kind {
             AgentFailureKind::Lied => Outcome::broken()
                 .found(text)
-                .remedy(format!("find out what runs as prejoin-agent on {}", agent.node)),
+                .remedy(format!("find out what runs as prejoin-agent on {place}")),
             _ => Outcome::none(Unknown::new(Reason::NoAgent, text))
-                .remedy(format!("look at the agent on {}, then audit again", agent.node)),
+                .remedy(format!("look at the agent on {place}, then audit again")),
         };
         outcomes.push(
             outcome
                 .expected("answers every request, truthfully, in time")
-                .evidence(evidence)
-                .about(id(&agent.cluster))
-                .nodes([agent.node.clone()]),
+                .evidence_all(evidence)
+                .about(id(cluster))
+                .nodes(nodes),
         );
     }
     if let Some(why) = &observations.cut_short {

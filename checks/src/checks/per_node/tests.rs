@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::intent::Intent;
 use crate::outcome::State;

@@ -82,6 +82,24 @@ fn nodes_that_cannot_run_an_agent_are_not_waited_for_but_told() {
 }
 
 #[test]
+fn what_a_node_does_not_say_of_itself_is_unknown() {
+    let nothing = json!({
+        "bootID": "", "machineID": "", "systemUUID": "", "kernelVersion": "", "osImage": "", "containerRuntimeVersion": "",
+        "kubeletVersion": "", "kubeProxyVersion": "", "operatingSystem": "", "architecture": "",
+    });
+    let untold = json!({ "metadata": { "name": "n" }, "status": { "nodeInfo": nothing } });
+    let linux =
+        json!({ "metadata": { "name": "n", "labels": { "kubernetes.io/os": "linux", "kubernetes.io/arch": "" } } });
+    for (node, why) in [
+        (untold, "its operating system is unknown"),
+        (linux, "its architecture is unknown"),
+    ] {
+        let state = NodeState::of(&serde_json::from_value(node).unwrap(), &BTreeMap::new());
+        assert_eq!(state.left_out.as_deref(), Some(why));
+    }
+}
+
+#[test]
 fn nodes_that_were_not_selected_say_which_label_they_lack() {
     let node = json!({ "metadata": { "name": "n", "labels": { "kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64" } } });
     let selector = BTreeMap::from([("pool".to_owned(), "edge".to_owned())]);

@@ -118,7 +118,7 @@ mod tests {
         }
         alike
             .groups()
-            .map(|(_, text, group)| (text, group.items.len()))
+            .map(|((), text, group)| (text, group.items.len()))
             .collect()
     }
 

@@ -160,10 +160,11 @@ impl Listeners {
         }
     }
 
-    /// Stops listening, and says what was heard: of each probe, and for each listener how many packets were not of this audit.
-    pub fn hush(mut self) -> (Vec<HeardProbe>, Vec<(u32, u32)>) {
+    /// Stops listening, and says what was heard: of each probe, and for each listener how many packets were not of this audit. When this has
+    /// ended every port is free again.
+    pub async fn hush(mut self) -> (Vec<HeardProbe>, Vec<(u32, u32)>) {
         let dropped = self.capture.take().map(Capture::stop);
-        self.tasks.abort_all();
+        self.tasks.shutdown().await;
         let mut heard = Vec::new();
         let mut foreign = Vec::new();
         for listener in &self.all {

@@ -73,8 +73,8 @@ fn listen(service: Service, address: IpAddr) -> (Listeners, Result<Listening, Un
     (listeners, state.state, state.held_by)
 }
 
-fn heard_once(listeners: Listeners) -> HeardProbe {
-    let (mut heard, _) = listeners.hush();
+async fn heard_once(listeners: Listeners) -> HeardProbe {
+    let (mut heard, _) = listeners.hush().await;
     assert_eq!(heard.len(), 1);
     heard.remove(0)
 }
@@ -106,7 +106,7 @@ async fn datagrams_are_answered_from_a_free_port() {
             clock.offset_micros.unsigned_abs() <= clock.bound_micros + 1,
             "the same clock at both ends: {clock:?}"
         );
-        let heard = heard_once(listeners);
+        let heard = heard_once(listeners).await;
         assert_eq!((heard.listener, heard.probe, heard.heard.received), (3, 7, 10));
         assert_eq!(heard.heard.from.len(), cost::UDP_SOURCE_PORTS as usize);
         assert_eq!(heard.heard.how, Listening::Bound);
@@ -131,7 +131,7 @@ async fn connections_carry_a_nonce_both_ways() {
         assert_eq!((sent.sent, sent.answered, sent.connected), (1, 1, true));
         assert_eq!(sent.seen_as, [SocketAddr::new(address, sent.answered_ports[0])]);
         assert!(sent.clock.is_some() && sent.round_trip.is_some());
-        let heard = heard_once(listeners);
+        let heard = heard_once(listeners).await;
         assert_eq!((heard.heard.received, heard.heard.captured), (1, None));
     }
 }
@@ -246,7 +246,7 @@ async fn a_port_in_use_is_left_alone_and_its_holder_named() {
                 .await
                 .unwrap();
             assert_eq!((sent.sent, sent.answered), (10, 0));
-            let heard = heard_once(listeners);
+            let heard = heard_once(listeners).await;
             assert_eq!((heard.heard.how, heard.heard.received), (Listening::Captured, 10));
             product.set_nonblocking(true).unwrap();
             assert!(
@@ -262,6 +262,19 @@ async fn a_port_in_use_is_left_alone_and_its_holder_named() {
     let (_, state, held_by) = listen(Service::Tcp(port), HERE);
     let why = state.unwrap_err();
     assert!(why.detail.contains("in use") && why.detail.contains(&held_by), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_is_free_again_when_its_listener_has_said_what_it_heard() {
+    let port = free_port();
+    for _ in 0..50 {
+        let (listeners, state, held_by) = listen(Service::Tcp(port), HERE);
+        assert_eq!((state, held_by), (Ok(Listening::Bound), String::new()));
+        // One that asks nothing is waited for until then.
+        let asks_nothing = tokio::net::TcpStream::connect((HERE, port)).await.unwrap();
+        listeners.hush().await;
+        drop(asks_nothing);
+    }
 }
 
 #[tokio::test]
@@ -321,7 +334,7 @@ async fn another_audits_probes_are_not_answered() {
         .await
         .unwrap();
     assert_eq!((sent.answered, sent.foreign_answers), (0, 0));
-    let (heard, foreign) = listeners.hush();
+    let (heard, foreign) = listeners.hush().await;
     assert_eq!((heard.len(), foreign), (0, vec![(3, sent.sent)]));
 }
 
@@ -339,7 +352,7 @@ async fn answers_keep_to_their_rate() {
         .await
         .unwrap();
     assert!((1..=2).contains(&sent.answered), "{}", sent.answered);
-    let heard = heard_once(listeners);
+    let heard = heard_once(listeners).await;
     assert_eq!(heard.heard.received, sent.sent, "what is not answered is still heard");
 }
 
@@ -412,7 +425,7 @@ async fn packets_of_other_protocols_are_captured() {
             .await
             .unwrap();
         assert_eq!((sent.sent, sent.answered), (10, 0));
-        let heard = heard_once(listeners);
+        let heard = heard_once(listeners).await;
         assert_eq!(
             (heard.heard.received, heard.heard.how),
             (10, Listening::Captured),
@@ -434,7 +447,7 @@ async fn a_capture_beside_the_socket_sees_what_the_socket_gets() {
     send(ProbeKind::Udp { port }, HERE, Some(Listening::Bound), 2_000)
         .await
         .unwrap();
-    let heard = heard_once(listeners).heard;
+    let heard = heard_once(listeners).await.heard;
     assert_eq!((heard.received, heard.captured), (10, states[0].captures.then_some(10)));
 }
 

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use super::Listener;
 use crate::datagram::clock_micros;
@@ -18,26 +20,18 @@ const AT_ONCE: usize = 64;
 /// How long one connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Listens until it is aborted; connections end with it.
+/// Listens until it is aborted; connections are of the same task, so that they end with it.
 pub(super) async fn serve(socket: TcpListener, listener: Arc<Listener>) {
-    let mut connections = JoinSet::new();
+    let mut connections = FuturesUnordered::new();
     loop {
-        while connections.len() >= AT_ONCE {
-            connections.join_next().await;
-        }
         tokio::select! {
-            accepted = socket.accept() => match accepted {
-                Ok((stream, from)) => {
-                    let listener = Arc::clone(&listener);
-                    connections.spawn(async move {
-                        // Whoever takes longer is left.
-                        let _ = tokio::time::timeout(PATIENCE, answer(stream, from, &listener)).await;
-                    });
-                }
+            accepted = socket.accept(), if connections.len() < AT_ONCE => match accepted {
+                // Whoever takes longer is left.
+                Ok((stream, from)) => connections.push(timeout(PATIENCE, answer(stream, from, &listener))),
                 // Out of descriptors, or the connection is gone already: others may end meanwhile.
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(_) => sleep(Duration::from_millis(10)).await,
             },
-            Some(_) = connections.join_next() => {}
+            Some(_) = connections.next() => {}
         }
     }
 }

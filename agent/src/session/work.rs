@@ -117,7 +117,7 @@ impl<'a> Work<'a> {
                 };
                 self.probe(probes, pace, answers).await
             }
-            Ask::Hush {} => self.hush(),
+            Ask::Hush {} => self.hush().await,
             Ask::Open(_) | Ask::Close {} => Err((FailureKind::Internal, "the conversation answers this".to_owned())),
         };
         let answer = result.unwrap_or_else(|(kind, detail)| Answer::Failed { kind, detail });
@@ -181,13 +181,13 @@ impl<'a> Work<'a> {
         Ok(Answer::Listening { listeners: states })
     }
 
-    fn hush(&self) -> Result<Answer, Failure> {
+    async fn hush(&self) -> Result<Answer, Failure> {
         if self.version < 2 {
             return Err((FailureKind::Unsupported, "version 1 has no `hush`".to_owned()));
         }
         let (mut heard, mut foreign) = (Vec::new(), Vec::new());
         for listeners in self.listeners.take() {
-            let (by_probe, by_listener) = listeners.hush();
+            let (by_probe, by_listener) = listeners.hush().await;
             heard.extend(by_probe);
             foreign.extend(by_listener);
         }

@@ -39,6 +39,11 @@ fn joined_clusters_are_proven_from_pods_on_every_node_and_left_as_they_were() {
     for code in ["CM510", "CM511", "CM512"] {
         assert_eq!(from_nodes(&audited, code), nodes(&suite), "{code}: {}", audited.stderr);
     }
+    for f in &audited.report.findings {
+        if ["CM510", "CM511", "CM512", "CM621", "CM504"].contains(&f.code.as_str()) {
+            eprintln!("{} {:?} {:?} {} {}", f.code, f.verdict, f.subject, f.found, f.reason);
+        }
+    }
     // Nothing carries them.
     assert_eq!(verdict(&audited, "CM510"), Verdict::Fail, "{}", audited.stderr);
     assert_eq!(verdict(&audited, "CM512"), Verdict::Fail, "{}", audited.stderr);

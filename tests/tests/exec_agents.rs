@@ -154,7 +154,8 @@ impl Audited {
 
     /// What came of every probe of a flow: `c1n1 to c2n1: proven, delivered`.
     fn paths(&self, code: &str) -> BTreeSet<String> {
-        let paths = self.report["paths"].as_array().unwrap().iter();
+        // Without any, there is no list.
+        let paths = self.report["paths"].as_array().into_iter().flatten();
         let of_flow = paths.filter(|path| path["codes"].as_array().unwrap().contains(&json!(code)));
         of_flow
             .map(|path| {

@@ -38,7 +38,7 @@ impl Audited {
 
     /// What came of a flow's probes: `east-n1 to west-n1: proven, delivered`.
     pub(super) fn paths(&self, code: &str) -> BTreeSet<String> {
-        let paths = self.json["paths"].as_array().unwrap().iter();
+        let paths = self.json["paths"].as_array().into_iter().flatten();
         let of_flow = paths.filter(|path| path["codes"].as_array().unwrap().contains(&json!(code)));
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         of_flow

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::audited::Audited;
 use super::snapshot::Snapshot;
-use super::suite::{IMAGE, Suite};
+use super::suite::{IMAGE, Suite, suite};
 
 /// The families in which a flow was proven.
 fn families(audited: &Audited, code: &str) -> BTreeSet<&'static str> {
-    let paths = audited.json["paths"].as_array().unwrap().iter();
+    let paths = audited.json["paths"].as_array().into_iter().flatten();
     let of_flow = paths.filter(|path| path["codes"].as_array().unwrap().contains(&json!(code)));
     let proven = of_flow.filter(|path| path["outcome"] == "proven");
     proven
@@ -26,6 +26,8 @@ fn families(audited: &Audited, code: &str) -> BTreeSet<&'static str> {
 
 #[test]
 fn flows_are_proven_in_both_families_by_way_of_an_api_that_has_ipv6_alone() {
+    // Two labs at once would be measured against each other.
+    let Some(_turn) = suite() else { return };
     let Some(suite) = Suite::of_both_families() else { return };
     let mut config = suite.config();
     let lab = suite.lab().unwrap();

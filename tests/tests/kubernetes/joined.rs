@@ -18,7 +18,7 @@ fn verdict(audited: &Audited, code: &str) -> Verdict {
 }
 
 fn from_nodes(audited: &Audited, code: &str) -> BTreeSet<String> {
-    let paths = audited.json["paths"].as_array().unwrap().iter();
+    let paths = audited.json["paths"].as_array().into_iter().flatten();
     let of_flow = paths.filter(|path| path["codes"].as_array().unwrap().contains(&json!(code)));
     of_flow
         .map(|path| path["from"]["node"].as_str().unwrap().to_owned())

@@ -415,6 +415,14 @@ impl NodeFacts {
         ]
     }
 
+    /// The sockets on this port that are held for good: those of another audit's agent close when that ends, and are not among them.
+    pub fn holders(&self, protocol: &str, port: u16) -> Result<impl Iterator<Item = &BoundSocket>, Unknown> {
+        let sockets = self.sockets.get()?.iter();
+        Ok(sockets.filter(move |socket| {
+            socket.protocol == protocol && socket.port == port && !socket.is_of_an_agent()
+        }))
+    }
+
     /// The link with this name.
     pub fn link(&self, name: &str) -> Result<Option<&Link>, Unknown> {
         Ok(self.links.get()?.iter().find(|link| link.name == name))
@@ -431,6 +439,13 @@ impl NodeFacts {
     /// How the kernel would send to this address, if that was asked.
     pub fn path_to(&self, to: IpAddr) -> Option<&Fact<ChosenRoute>> {
         self.paths.iter().find(|path| path.to == to).map(|path| &path.route)
+    }
+}
+
+impl BoundSocket {
+    /// Whether an agent of ours holds it. The kernel keeps the first 15 bytes of a program's name.
+    pub fn is_of_an_agent(&self) -> bool {
+        ["prejoin-agent", "prejoin-cluster"].contains(&self.program.as_str())
     }
 }
 

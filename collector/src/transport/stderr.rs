@@ -53,7 +53,9 @@ impl Tail {
     pub(super) async fn last_lines(&mut self, patience: Duration) -> Option<String> {
         if let Some(reading) = &mut self.reading {
             // Something that outlives the agent may hold it open: ssh's own master does.
-            let _ = tokio::time::timeout(patience, reading).await;
+            if tokio::time::timeout(patience, reading).await.is_ok() {
+                self.reading = None;
+            }
         }
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let said = String::from_utf8_lossy(&kept);

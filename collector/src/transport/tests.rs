@@ -32,6 +32,15 @@ async fn how_a_process_ended_is_told_with_the_last_it_said() {
     assert_eq!(killed.end(PATIENCE).await.as_deref(), Some("ended by SIGKILL"));
 }
 
+/// Who finds an agent gone while closing its session ends the connection a second time.
+#[tokio::test]
+async fn a_connection_that_ended_can_be_ended_again() {
+    let mut gone = sh("echo no such agent >&2; exit 3");
+    let how = gone.end(PATIENCE).await;
+    assert_eq!(how.as_deref(), Some("exit code 3: no such agent"));
+    assert_eq!(gone.end(PATIENCE).await, how);
+}
+
 #[tokio::test]
 async fn much_on_standard_error_holds_up_nothing_and_only_its_end_is_kept() {
     let mut loud = sh("i=0; while [ $i -lt 20000 ]; do echo line $i >&2; i=$((i+1)); done; echo done");

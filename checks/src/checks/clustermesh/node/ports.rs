@@ -72,22 +72,15 @@ fn tunnel_port_on(on: &OnNode<'_>, port: u16) -> SeenOn {
         let names: Vec<&str> = others.iter().map(|link| link.name.as_str()).collect();
         return Ok(Seen::fault(format!("{} has it", names.join(", "))).evidence_all(evidence));
     }
-    let holder = holders(on, "udp", port)?
-        .into_iter()
+    let holder = on
+        .kernel
+        .holders("udp", port)?
         .find(|socket| !socket.program.is_empty() || tunnels.is_empty());
     Ok(match holder {
         Some(socket) => Seen::fault(format!("{} has it", named(socket))).evidence(socket_evidence(on, socket)),
         None if tunnels.is_empty() => Seen::fine("free"),
         None => Seen::fine("Cilium's own"),
     })
-}
-
-fn holders<'a>(on: &OnNode<'a>, protocol: &str, port: u16) -> Result<Vec<&'a BoundSocket>, Unknown> {
-    let kernel = on.kernel;
-    let sockets = kernel.sockets.get()?.iter();
-    Ok(sockets
-        .filter(|socket| socket.protocol == protocol && socket.port == port)
-        .collect())
 }
 
 fn named(socket: &BoundSocket) -> String {
@@ -180,7 +173,7 @@ fn local_ports(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
             let mut evidence = Vec::new();
             let mut nameless = None;
             for (protocol, port) in &ports {
-                for socket in holders(on, protocol, *port)? {
+                for socket in on.kernel.holders(protocol, *port)? {
                     if is_ciliums(on, socket)? {
                         continue;
                     }

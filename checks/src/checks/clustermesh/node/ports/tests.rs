@@ -58,6 +58,18 @@ fn a_program_has_the_tunnels_port() {
     assert_eq!(alone(&blind(east()), "CM927").verdict, Verdict::Unknown);
 }
 
+/// Two audits at once: the agents of one find what those of the other listen on.
+#[test]
+fn an_agent_of_another_audit_holds_a_port_only_for_a_while() {
+    let mut facts = east();
+    set_cilium_key(&mut facts, "tunnel-protocol", Some("geneve"));
+    add_socket(kernel_mut(&mut facts, "east-n1"), "udp", 6081, "prejoin-agent");
+    add_socket(kernel_mut(&mut facts, "east-n1"), "tcp", 4240, "prejoin-agent");
+    add_socket(kernel_mut(&mut facts, "east-n2"), "tcp", 4240, "prejoin-cluster");
+    assert_eq!(alone(&facts, "CM927").verdict, Verdict::Pass);
+    assert_eq!(alone(&facts, "CM928").verdict, Verdict::Pass);
+}
+
 #[test]
 fn ports_of_ciliums_own_processes() {
     let mut facts = east();

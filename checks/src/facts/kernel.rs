@@ -415,11 +415,12 @@ impl NodeFacts {
         ]
     }
 
-    /// The sockets on this port that are held for good: those of another audit's agent close when that ends, and are not among them.
-    pub fn holders(&self, protocol: &str, port: u16) -> Result<impl Iterator<Item = &BoundSocket>, Unknown> {
+    /// The sockets that hold one of these ports for good, by protocol and port: those of another audit's agent close when that ends, and are
+    /// not among them.
+    pub fn holders<'a>(&'a self, ports: &'a [(&str, u16)]) -> Result<impl Iterator<Item = &'a BoundSocket>, Unknown> {
         let sockets = self.sockets.get()?.iter();
-        Ok(sockets.filter(move |socket| {
-            socket.protocol == protocol && socket.port == port && !socket.is_of_an_agent()
+        Ok(sockets.filter(|socket| {
+            ports.contains(&(socket.protocol.as_str(), socket.port)) && !socket.is_of_an_agent()
         }))
     }
 

@@ -72,10 +72,9 @@ fn tunnel_port_on(on: &OnNode<'_>, port: u16) -> SeenOn {
         let names: Vec<&str> = others.iter().map(|link| link.name.as_str()).collect();
         return Ok(Seen::fault(format!("{} has it", names.join(", "))).evidence_all(evidence));
     }
-    let holder = on
-        .kernel
-        .holders("udp", port)?
-        .find(|socket| !socket.program.is_empty() || tunnels.is_empty());
+    let ports = [("udp", port)];
+    let mut holders = on.kernel.holders(&ports)?;
+    let holder = holders.find(|socket| !socket.program.is_empty() || tunnels.is_empty());
     Ok(match holder {
         Some(socket) => Seen::fault(format!("{} has it", named(socket))).evidence(socket_evidence(on, socket)),
         None if tunnels.is_empty() => Seen::fine("free"),
@@ -172,17 +171,16 @@ fn local_ports(audit: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
             let mut faults = Vec::new();
             let mut evidence = Vec::new();
             let mut nameless = None;
-            for (protocol, port) in &ports {
-                for socket in on.kernel.holders(protocol, *port)? {
-                    if is_ciliums(on, socket)? {
-                        continue;
-                    }
-                    if socket.program.is_empty() {
-                        nameless = Some(format!("{protocol} {port}"));
-                    } else {
-                        faults.push(format!("{} has {} {port}", socket.program, protocol.to_uppercase()));
-                        evidence.push(socket_evidence(on, socket));
-                    }
+            for socket in on.kernel.holders(&ports)? {
+                if is_ciliums(on, socket)? {
+                    continue;
+                }
+                let (protocol, port) = (&socket.protocol, socket.port);
+                if socket.program.is_empty() {
+                    nameless = Some(format!("{protocol} {port}"));
+                } else {
+                    faults.push(format!("{} has {} {port}", socket.program, protocol.to_uppercase()));
+                    evidence.push(socket_evidence(on, socket));
                 }
             }
             match nameless {

@@ -63,16 +63,14 @@ fn own_or_free(on: &OnNode<'_>, ports: &[(&str, u16)], is_member: bool, is_runni
     let mut faults = Vec::new();
     let mut evidence = Vec::new();
     let mut unnamed = None;
-    for (protocol, port) in ports {
-        for socket in on.kernel.holders(protocol, *port)? {
-            match owner(on, socket, is_member) {
-                Owner::Submariner => {}
-                Owner::Nobody(place) => unnamed = Some(place),
-                Owner::Other(text) => {
-                    let place = format!("{} {}:{}", socket.protocol, socket.address, socket.port);
-                    evidence.push(on.evidence(&on.kernel.sockets, place, &socket.program));
-                    faults.push(text);
-                }
+    for socket in on.kernel.holders(ports)? {
+        match owner(on, socket, is_member) {
+            Owner::Submariner => {}
+            Owner::Nobody(place) => unnamed = Some(place),
+            Owner::Other(text) => {
+                let place = format!("{} {}:{}", socket.protocol, socket.address, socket.port);
+                evidence.push(on.evidence(&on.kernel.sockets, place, &socket.program));
+                faults.push(text);
             }
         }
     }

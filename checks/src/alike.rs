@@ -55,13 +55,11 @@ impl<K: Ord, T> Alike<K, T> {
 }
 
 /// A list of names that stays readable: `n1, n2, n3 and 7 more`.
-pub fn some_of<'n>(names: impl IntoIterator<Item = &'n String>) -> String {
-    let mut names = names.into_iter();
-    let named: Vec<&str> = names.by_ref().take(NAMED).map(String::as_str).collect();
-    let named = named.join(", ");
-    match names.count() {
-        0 => named,
-        more => format!("{named} and {more} more"),
+pub fn some_of<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    match names.split_at_checked(NAMED) {
+        Some((named, more)) if !more.is_empty() => format!("{} and {} more", named.join(", "), more.len()),
+        _ => names.join(", "),
     }
 }
 

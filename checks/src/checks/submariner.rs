@@ -70,16 +70,6 @@ pub(crate) static CHECKS: &[&[&Check]] = &[
     dns_policies::CHECKS,
 ];
 
-/// Names in a sentence, the first few of many: `a, b and 7 more`.
-fn some_of<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
-    const SHOWN: usize = 5;
-    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
-    match names.len().checked_sub(SHOWN) {
-        Some(more) if more > 0 => format!("{} and {more} more", names[..SHOWN].join(", ")),
-        _ => names.join(", "),
-    }
-}
-
 /// A value that must be there if the cluster is to be judged at all: what is not there was not seen, which is no verdict.
 fn unseen(unknown: Unknown, what: &str) -> Unknown {
     match unknown.reason {

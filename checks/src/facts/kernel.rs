@@ -419,9 +419,8 @@ impl NodeFacts {
     /// not among them.
     pub fn holders<'a>(&'a self, ports: &'a [(&str, u16)]) -> Result<impl Iterator<Item = &'a BoundSocket>, Unknown> {
         let sockets = self.sockets.get()?.iter();
-        Ok(sockets.filter(|socket| {
-            ports.contains(&(socket.protocol.as_str(), socket.port)) && !socket.is_of_an_agent()
-        }))
+        Ok(sockets
+            .filter(|socket| ports.contains(&(socket.protocol.as_str(), socket.port)) && !socket.is_of_an_agent()))
     }
 
     /// The link with this name.

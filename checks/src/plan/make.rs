@@ -1,31 +1,24 @@
 //! Makes a [`Plan`] of the flows that the profiles need.
 
 mod gaps;
+mod kind;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use self::gaps::{Gaps, Lack};
 use super::choice::{self, Party};
-use super::{AgentId, Destination, Listener, Pace, Plan, PlannedProbe, ProbeKind, SPARE_UDP_PORT, Service};
+use super::{AgentId, Destination, Listener, Pace, Plan, PlannedProbe, ProbeKind, Service};
 use crate::catalog;
 use crate::check::NoVerdict;
 use crate::facts::kernel::{NetworkView, NodeFacts};
+use crate::facts::node::Node;
 use crate::facts::provenance::{Reason, Unknown};
 use crate::fleet::{Audit, Cluster};
 use crate::policy::Probe;
 use crate::profile::Profile;
 use crate::profile::flow::{self, Flow, PODS, Reach, Sender, TEST_SERVICE, Target, What};
 use crate::profile::submariner::gateways::labelled_or_candidates;
-
-/// The largest packet that is worth trying.
-const CEILING: u16 = 9_216;
-/// The smallest path MTU that is worth knowing: what every IPv4 host must take (RFC 791), well below what any mesh can use.
-const FLOOR: u16 = 576;
-/// Sizes at which paths usually end: Ethernet and its tunnels.
-const USUAL_SIZES: [u16; 16] = [
-    9_000, 8_951, 8_900, 1_500, 1_480, 1_460, 1_450, 1_440, 1_430, 1_420, 1_400, 1_380, 1_370, 1_350, 1_320, 1_280,
-];
 
 /// A Service of ours with a pod of ours behind it, as another cluster reaches it through the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,8 +83,8 @@ struct Maker<'a> {
 }
 
 /// A receiver: a target of one cluster.
-struct Receiver<'c> {
-    cluster: &'c str,
+struct Receiver<'c, 'f> {
+    cluster: &'c Cluster<'f>,
     target: Target,
     zone: String,
 }
@@ -218,7 +211,6 @@ impl<'a> Maker<'a> {
             .filter(|(_, agent)| is_wanted(agent) && !self.absent.contains_key(*agent))
             .map(|(position, _)| position)
             .collect();
-        let nodes = cluster.facts.nodes.ok().map(Vec::as_slice).unwrap_or_default();
         let covered: BTreeSet<&str> = present.iter().map(|agent| self.agent(*agent).node.as_str()).collect();
         let missing: Vec<&str> = wanted
             .unwrap_or_default()
@@ -242,10 +234,7 @@ impl<'a> Maker<'a> {
             return Err(NoVerdict::missing(Reason::NoAgent, detail));
         }
         let zones: BTreeSet<&str> = present.iter().map(|agent| self.agent(*agent).zone.as_str()).collect();
-        let zone_of: HashMap<&str, &str> = nodes
-            .iter()
-            .map(|node| (node.name.as_str(), node.zone.as_str()))
-            .collect();
+        let zone_of = zones_of(cluster);
         for node in missing {
             let zone = zone_of.get(node).copied().unwrap_or_default();
             if self.plan.level == Probe::Smoke && zones.contains(zone) {
@@ -255,7 +244,7 @@ impl<'a> Maker<'a> {
             let lack = Lack::Agent {
                 in_pod: sender.is_pod(),
                 why: why.to_owned(),
-                of: nodes.len(),
+                of: nodes_of(cluster).len(),
             };
             self.gap_of_node(flow, &[cluster.name()], node, lack);
         }
@@ -280,18 +269,11 @@ impl<'a> Maker<'a> {
             self.gap(flow, &[from.name(), to.name()], why);
             return;
         }
-        let zones: BTreeMap<&str, &str> = to
-            .facts
-            .nodes
-            .ok()
-            .into_iter()
-            .flatten()
-            .map(|node| (node.name.as_str(), node.zone.as_str()))
-            .collect();
-        let receivers: Vec<Receiver<'_>> = targets
+        let zones = zones_of(to);
+        let receivers: Vec<Receiver<'_, '_>> = targets
             .into_iter()
             .map(|target| Receiver {
-                cluster: to.name(),
+                cluster: to,
                 zone: zones.get(target.name.as_str()).copied().unwrap_or_default().to_owned(),
                 target,
             })
@@ -331,15 +313,15 @@ impl<'a> Maker<'a> {
 
     /// Those receivers that can be probed, with gaps for the others: nothing is asked of nodes whose agent could not be had, or that have no
     /// address.
-    fn reachable<'c>(
+    fn reachable<'c, 'f>(
         &mut self,
         flow: &Flow,
         level: Probe,
         from: &Cluster<'_>,
         to: &Cluster<'_>,
-        receivers: Vec<Receiver<'c>>,
-    ) -> Vec<Receiver<'c>> {
-        let of = to.facts.nodes.ok().map_or(0, Vec::len);
+        receivers: Vec<Receiver<'c, 'f>>,
+    ) -> Vec<Receiver<'c, 'f>> {
+        let of = nodes_of(to).len();
         let mut left_out = Vec::new();
         let mut reachable = Vec::new();
         for receiver in receivers {
@@ -348,7 +330,7 @@ impl<'a> Maker<'a> {
             let network = if in_pod { NetworkView::Pod } else { NetworkView::Host };
             let absent = self.has_agent(to.name(), network, &target.name).err();
             // A place that is no node may be held by an agent of any name.
-            let is_needed = target.is_node && needs_listener(&target.what);
+            let is_needed = target.is_node && kind::needs_listener(&target.what);
             if let Some(why) = absent.filter(|why| !why.is_empty() || is_needed) {
                 let why = why.to_owned();
                 left_out.push((receiver, Lack::Agent { in_pod, why, of }));
@@ -400,7 +382,7 @@ impl<'a> Maker<'a> {
         targets.into_iter().flat_map(settled).collect()
     }
 
-    fn probe(&mut self, audit: &Audit<'_>, flow: &Flow, from: &Cluster<'_>, sender: u32, receiver: &Receiver<'_>) {
+    fn probe(&mut self, audit: &Audit<'_>, flow: &Flow, from: &Cluster<'_>, sender: u32, receiver: &Receiver<'_, '_>) {
         let target = &receiver.target;
         let agent = self.agent(sender);
         let mut reached = false;
@@ -415,10 +397,10 @@ impl<'a> Maker<'a> {
         if !target.host.is_empty() {
             self.probe_address(audit, flow, from, sender, receiver, None);
         } else if !reached {
-            let of = nodes_of(audit, receiver.cluster);
+            let of = nodes_of(receiver.cluster).len();
             self.gap_of_node(
                 flow,
-                &[from.name(), receiver.cluster],
+                &[from.name(), receiver.cluster.name()],
                 &target.name,
                 Lack::Address { of },
             );
@@ -431,12 +413,12 @@ impl<'a> Maker<'a> {
         flow: &Flow,
         from: &Cluster<'_>,
         sender: u32,
-        receiver: &Receiver<'_>,
+        receiver: &Receiver<'_, '_>,
         address: Option<IpAddr>,
     ) {
         let target = &receiver.target;
         let there = (0..).zip(self.agents).find(|(_, agent)| {
-            let same_node = agent.cluster == receiver.cluster
+            let same_node = agent.cluster == receiver.cluster.name()
                 && agent.node == target.name
                 && (agent.network == NetworkView::Host) == target.is_node;
             let at_address = target
@@ -451,37 +433,11 @@ impl<'a> Maker<'a> {
         });
         let there = there.map(|(position, _)| position);
         let holder = there.and_then(|agent| node_facts(audit, self.agent(agent)));
-        let kind = match &target.what {
-            What::Service(Service::Tcp(port)) => ProbeKind::Tcp {
-                port: *port,
-                tls: false,
-            },
-            What::Tls(port) => ProbeKind::Tcp { port: *port, tls: true },
-            What::Service(Service::Udp(port)) => ProbeKind::Udp { port: *port },
-            What::Service(Service::IpProtocol(number)) => ProbeKind::IpProtocol { number: *number },
-            What::Service(Service::IcmpEcho) => ProbeKind::Icmp,
-            What::NatDiscovery {
-                port,
-                cluster_id,
-                endpoint_id,
-            } => ProbeKind::NatDiscovery {
-                port: *port,
-                cluster_id: cluster_id.clone(),
-                endpoint_id: endpoint_id.clone(),
-            },
-            What::PathMtu { port } => {
-                let free = port.filter(|port| *port != 0 && holder.is_some_and(|node| udp_is_free(node, *port)));
-                // A pod's link is not its node's.
-                let on_host = Some(self.agent(sender)).filter(|agent| agent.network == NetworkView::Host);
-                path_mtu(free, address, on_host.and_then(|agent| node_facts(audit, agent)))
-            }
-        };
-        let service = match &kind {
-            ProbeKind::Tcp { port, .. } => Some(Service::Tcp(*port)),
-            ProbeKind::Udp { port } | ProbeKind::PathMtu { port, .. } => Some(Service::Udp(*port)),
-            ProbeKind::IpProtocol { number } => Some(Service::IpProtocol(*number)),
-            ProbeKind::Icmp | ProbeKind::NatDiscovery { .. } | ProbeKind::Resolve { .. } => None,
-        };
+        // A pod's link is not its node's.
+        let on_host = Some(self.agent(sender)).filter(|agent| agent.network == NetworkView::Host);
+        let link = on_host.and_then(|agent| node_facts(audit, agent));
+        let kind = kind::of(&target.what, address, holder, link);
+        let service = kind::service(&kind);
         let listener = match (service, there, target.behind.or(address)) {
             (Some(service), Some(agent), Some(address)) => Some(self.listener(Listener {
                 agent,
@@ -490,13 +446,13 @@ impl<'a> Maker<'a> {
             })),
             _ => None,
         };
-        if needs_listener(&target.what) && listener.is_none() {
+        if kind::needs_listener(&target.what) && listener.is_none() {
             let lack = Lack::Agent {
                 in_pod: false,
                 why: String::new(),
-                of: nodes_of(audit, receiver.cluster),
+                of: nodes_of(receiver.cluster).len(),
             };
-            self.gap_of_node(flow, &[from.name(), receiver.cluster], &target.name, lack);
+            self.gap_of_node(flow, &[from.name(), receiver.cluster.name()], &target.name, lack);
             return;
         }
         self.planned(flow, sender, receiver, address, there, &kind, listener);
@@ -507,7 +463,7 @@ impl<'a> Maker<'a> {
         &mut self,
         flow: &Flow,
         sender: u32,
-        receiver: &Receiver<'_>,
+        receiver: &Receiver<'_, '_>,
         address: Option<IpAddr>,
         there: Option<u32>,
         kind: &ProbeKind,
@@ -526,7 +482,7 @@ impl<'a> Maker<'a> {
             let cluster = match there.and_then(|agent| self.agents.get(agent as usize)) {
                 Some(agent) => agent.cluster.clone(),
                 None if flow.reach == Reach::Places || flow.reach == Reach::AnyPlace => String::new(),
-                None => receiver.cluster.to_owned(),
+                None => receiver.cluster.name().to_owned(),
             };
             self.plan.probes.push(PlannedProbe {
                 id,
@@ -562,61 +518,24 @@ impl<'a> Maker<'a> {
     }
 }
 
-fn path_mtu(port: Option<u16>, address: Option<IpAddr>, sender: Option<&NodeFacts>) -> ProbeKind {
-    let own = address
-        .and_then(|address| sender?.path_to(address))
-        .and_then(|route| route.ok())
-        .and_then(|route| u16::try_from(route.link_mtu).ok())
-        .filter(|mtu| *mtu >= FLOOR);
-    let ceiling = own.unwrap_or(CEILING).min(CEILING);
-    let mut candidates: Vec<u16> = USUAL_SIZES.into_iter().filter(|size| *size < ceiling).collect();
-    candidates.insert(0, ceiling);
-    ProbeKind::PathMtu {
-        port: port.unwrap_or(SPARE_UDP_PORT),
-        floor: FLOOR,
-        ceiling,
-        candidates,
-    }
-}
-
-/// Whether nothing holds this UDP port, socket or kernel tunnel.
-fn udp_is_free(node: &NodeFacts, port: u16) -> bool {
-    let by_socket = node.sockets.ok().is_none_or(|sockets| {
-        sockets
-            .iter()
-            .any(|socket| socket.protocol == "udp" && socket.port == port)
-    });
-    let by_tunnel = node.links.ok().is_none_or(|links| {
-        links
-            .iter()
-            .filter_map(|link| link.tunnel.as_ref())
-            .any(|tunnel| tunnel.port == Some(port))
-    });
-    !by_socket && !by_tunnel
-}
-
 fn node_facts<'f>(audit: &Audit<'f>, agent: &AgentId) -> Option<&'f NodeFacts> {
     let cluster = audit.clusters.iter().find(|cluster| cluster.name() == agent.cluster)?;
     cluster.facts.node_facts_of(&agent.node)
 }
 
-fn names(nodes: Vec<&crate::facts::node::Node>) -> BTreeSet<&str> {
+fn names(nodes: Vec<&Node>) -> BTreeSet<&str> {
     nodes.into_iter().map(|node| node.name.as_str()).collect()
 }
 
-/// Whether nothing answers but a listener of ours.
-fn needs_listener(what: &What) -> bool {
-    match what {
-        What::Service(service) => matches!(service, Service::Udp(_) | Service::IpProtocol(_)),
-        What::PathMtu { .. } => true,
-        What::Tls(_) | What::NatDiscovery { .. } => false,
-    }
+/// The nodes of a cluster, as far as they are known.
+fn nodes_of<'c>(cluster: &Cluster<'c>) -> &'c [Node] {
+    cluster.facts.nodes.ok().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// How many nodes a cluster has, as far as is known.
-fn nodes_of(audit: &Audit<'_>, cluster: &str) -> usize {
-    let cluster = audit.clusters.iter().find(|known| known.name() == cluster);
-    cluster.and_then(|cluster| cluster.facts.nodes.ok()).map_or(0, Vec::len)
+/// The zones of a cluster's nodes, by their names.
+fn zones_of<'c>(cluster: &Cluster<'c>) -> HashMap<&'c str, &'c str> {
+    let nodes = nodes_of(cluster).iter();
+    nodes.map(|node| (node.name.as_str(), node.zone.as_str())).collect()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::compare::Groups;
 use crate::facts::node::Node;
 use crate::facts::provenance::Known;
 use crate::fleet::{Audit, Cluster};
-use crate::plan::Service;
+use crate::plan::{SPARE_UDP_PORT, Service};
 use crate::profile::Profile;
 
 /// One kind of traffic that a profile needs between clusters.
@@ -145,6 +145,11 @@ impl Target {
             what,
             behind: None,
         }
+    }
+
+    /// [`TEST_SERVICE`], on the port that it and the pod behind it have.
+    pub fn test_service() -> Self {
+        Self::ours(TEST_SERVICE, What::Service(Service::Tcp(SPARE_UDP_PORT)))
     }
 
     /// A place by address or name, as a URL or a Service has it.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use prejoin_checks::alike::some_of;
 use prejoin_checks::facts::ClusterFacts;
 use prejoin_checks::fleet::{Audit, Cluster};
 use prejoin_checks::plan::make;
@@ -15,9 +16,6 @@ use crate::output;
 use crate::run::Member;
 use crate::settings::Settings;
 use crate::transport::Route;
-
-/// More clusters are not told apart in one line.
-const NAMED: usize = 6;
 
 /// Each profile's judgement of these clusters, before any agent is there.
 fn each<T>(facts: &[ClusterFacts], settings: &Settings, mut look: impl FnMut(&Audit<'_>) -> T) -> Vec<T> {
@@ -39,14 +37,10 @@ pub(super) fn say(facts: &[ClusterFacts], settings: &Settings) {
         if joined.is_empty() {
             return;
         }
-        let named = joined.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-        let more = match joined.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
         output::say(&format!(
-            "prejoin: {}: {named}{more} are joined already, and are judged so (--phase before judges as before the join)",
-            audit.profile
+            "prejoin: {}: {} are joined already, and are judged so (--phase before judges as before the join)",
+            audit.profile,
+            some_of(joined)
         ));
     });
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::setting::{as_warning, each, evidence, expect_equal, is_missing, not_loaded, refused};
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::cidr::Cidr;
 use crate::compare::Groups;
@@ -16,7 +17,6 @@ use crate::facts::provenance::{Known, Source, Unknown};
 use crate::fleet::{Audit, Cluster};
 use crate::outcome::{ClusterId, Outcome};
 use crate::profile::cilium::Settings;
-use crate::profile::cilium::on_nodes::some_of;
 use crate::profile::cilium::values::{Families, Family, RoutingMode};
 use crate::report::{Evidence, Severity};
 

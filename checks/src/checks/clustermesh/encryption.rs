@@ -6,11 +6,11 @@ pub mod strict;
 use std::collections::BTreeMap;
 
 use super::setting::{each, expect_equal, is_missing, joined};
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::provenance::Source;
 use crate::fleet::{Audit, Cluster};
 use crate::outcome::{ClusterId, Outcome};
-use crate::profile::cilium::on_nodes::some_of;
 use crate::profile::cilium::values::Encryption;
 use crate::report::{Evidence, Severity};
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::setting::evidence;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::provenance::{Reason, Unknown};
 use crate::fleet::{Audit, Cluster};
 use crate::outcome::Outcome;
 use crate::profile::cilium::control_plane;
-use crate::profile::cilium::on_nodes::some_of;
 use crate::profile::cilium::version::{Version, Versions};
 use crate::report::{Evidence, Severity};
 
@@ -264,7 +264,7 @@ fn nodes_differ(_: &Audit<'_>, cluster: &Cluster<'_>) -> Judged {
     }
     let found = by_object
         .iter()
-        .map(|(name, (keys, nodes))| format!("{name} sets {} on {}", keys.join(", "), some_of(nodes)));
+        .map(|(name, (keys, nodes))| format!("{name} sets {} on {}", keys.join(", "), some_of(*nodes)));
     let mut nodes: Vec<&String> = overrides.iter().flat_map(|(_, object)| &object.nodes).collect();
     nodes.sort_unstable();
     nodes.dedup();

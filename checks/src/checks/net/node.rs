@@ -1,12 +1,12 @@
 //! What every node needs, whatever the clusters are to be joined with, as its own kernel shows it.
 
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::checks::per_node::{Seen, asked, judge, no_agent, nodes};
 use crate::facts::kernel::NetworkView;
 use crate::facts::provenance::Unknown;
 use crate::fleet::{Audit, Cluster};
 use crate::outcome::Outcome;
-use crate::profile::cilium::on_nodes::some_of;
 
 pub(super) static CHECKS: &[&Check] = &[&CLOCK, &CONNTRACK, &IPV6_DISABLED, &AGENT_NETWORK, &INOTIFY];
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
-use super::some_of;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::node::Node;
 use crate::facts::provenance::{Source, Unknown};

@@ -7,7 +7,7 @@ use crate::outcome::Outcome;
 use crate::profile::submariner::{Mesh, declared, field, installed, member};
 use crate::report::{Evidence, Severity};
 
-use super::some_of;
+use crate::alike::some_of;
 
 pub(super) static CHECKS: &[&Check] = &[&BROKER_ADDRESS, &BROKER_IS_MEMBER, &BROKER_SCHEME];
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::ranges::{Open, conclude, overlapping};
-use super::some_of;
 use crate::address::AddressIndex;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::cidr::Cidr;
 use crate::facts::cni::{CalicoPool, PluginKind};

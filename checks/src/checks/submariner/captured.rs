@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::ranges::{Open, Own, conclude, ranges};
-use super::some_of;
 use crate::address::AddressIndex;
+use crate::alike::some_of;
 use crate::check::{Check, declare_check};
 use crate::cidr::Cidr;
 use crate::facts::RangeKind;

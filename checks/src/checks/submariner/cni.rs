@@ -1,6 +1,6 @@
 //! Network plugins: what Submariner takes them for, and whether it has a handler for them.
 
-use super::some_of;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::cni::{Plugin, PluginKind};
 use crate::facts::provenance::{Known, Source, Unknown};

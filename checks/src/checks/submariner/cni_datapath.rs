@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::kube_proxy::replaced_by_cilium;
-use super::some_of;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::provenance::{Known, Source};
 use crate::fleet::{Audit, Cluster};

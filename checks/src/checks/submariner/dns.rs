@@ -1,6 +1,6 @@
 //! Names in `clusterset.local`: whether cluster DNS forwards them to Lighthouse.
 
-use super::some_of;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::dns::Corefile;
 use crate::facts::provenance::{Source, Unknown};

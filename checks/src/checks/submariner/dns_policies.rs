@@ -4,7 +4,7 @@ mod passage;
 
 use std::collections::BTreeMap;
 
-use super::some_of;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::dns::DnsPods;
 use crate::facts::network_policy::NetworkPolicy;

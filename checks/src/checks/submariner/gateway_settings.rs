@@ -1,6 +1,6 @@
 //! What gateways are told by labels and annotations of their nodes.
 
-use super::some_of;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::node::Node;
 use crate::facts::provenance::Source;

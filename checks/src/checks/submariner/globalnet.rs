@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::ranges::{Open, conclude};
-use super::some_of;
 use crate::address::{AddressIndex, Claim};
 use crate::addressing::PodRanges;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::cidr::Cidr;
 use crate::facts::provenance::{Fact, Known, Source, Unknown};

@@ -1,6 +1,6 @@
 //! Globalnet at work: the addresses that members were given.
 
-use super::some_of;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::mcs::Condition;
 use crate::facts::provenance::Source;

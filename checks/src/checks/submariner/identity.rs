@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::some_of;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::compare::Groups;
 use crate::facts::provenance::{Reason, Source};

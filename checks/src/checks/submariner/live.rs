@@ -4,8 +4,8 @@ mod connections;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::some_of;
 use crate::addressing::Range;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::cidr::Cidr;
 use crate::compare::Groups;

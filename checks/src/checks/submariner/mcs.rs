@@ -4,7 +4,7 @@ mod lighthouse;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::some_of;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::mcs::ServiceExport;
 use crate::facts::provenance::{Reason, Source};

@@ -1,6 +1,6 @@
 //! What Submariner asks of Kubernetes, its nodes and the broker's address.
 
-use super::some_of;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::compare::Groups;
 use crate::facts::provenance::{Basis, Known, Reason, Source, Unknown};

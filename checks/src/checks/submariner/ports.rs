@@ -1,6 +1,6 @@
 //! Ports on nodes that Submariner's pods take, as far as objects show who else does.
 
-use super::some_of;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::kubernetes::HostPort;
 use crate::facts::provenance::{Known, Source, Unknown};

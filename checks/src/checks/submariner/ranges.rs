@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::some_of;
 use crate::address::{AddressIndex, Block};
 use crate::addressing::Range;
+use crate::alike::some_of;
 use crate::check::{Check, NoVerdict, declare_check};
 use crate::cidr::Cidr;
 use crate::facts::RangeKind;

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::some_of;
 use crate::addressing::Range;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::cidr::Cidr;
 use crate::facts::provenance::{Source, Unknown};

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::ranges::{Open, Own, conclude, overlapping, ranges};
-use super::some_of;
 use crate::address::AddressIndex;
 use crate::addressing::Range;
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::cidr::Cidr;
 use crate::facts::provenance::Source;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::Settings;
 use super::keys::CLUSTER_WIDE;
+use crate::alike::some_of;
 use crate::check::NoVerdict;
 use crate::facts::cilium::NodeConfig;
 use crate::facts::provenance::{Known, Reason, Source, Unknown};
@@ -48,15 +49,6 @@ impl<T: fmt::Display> fmt::Display for OnNodes<T> {
             .iter()
             .try_for_each(|exception| write!(f, " ({} on {})", exception.value, some_of(&exception.nodes)))
     }
-}
-
-/// A list of names that stays readable: `n1, n2, n3 and 7 more`.
-pub fn some_of(names: &[String]) -> String {
-    const SHOWN: usize = 3;
-    if names.len() <= SHOWN {
-        return names.join(", ");
-    }
-    format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN)
 }
 
 /// The nodes that share their overrides, with what those are.

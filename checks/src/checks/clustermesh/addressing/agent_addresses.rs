@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::address::{AddressIndex, Block};
+use crate::alike::some_of;
 use crate::check::{Check, NoVerdict, declare_check};
 use crate::cidr::Cidr;
 use crate::facts::RangeKind;
@@ -12,7 +13,6 @@ use crate::facts::provenance::{Fact, Source};
 use crate::fleet::{Audit, Cluster};
 use crate::outcome::{ClusterId, Outcome};
 use crate::profile::cilium::Settings;
-use crate::profile::cilium::on_nodes::some_of;
 use crate::report::{Evidence, Severity};
 
 pub(in crate::checks::clustermesh) static CHECKS: &[&Check] = &[&AGENT_ADDRESSES];

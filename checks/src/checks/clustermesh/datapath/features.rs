@@ -1,12 +1,12 @@
 //! Features that do not go with a mesh, or that make clusters behave differently.
 
 use super::super::setting::{evidence, expect_equal, not_loaded};
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::fleet::{Audit, Cluster};
 use crate::outcome::Outcome;
 use crate::profile::cilium::Settings;
 use crate::profile::cilium::control_plane::kvstoremesh;
-use crate::profile::cilium::on_nodes::some_of;
 use crate::profile::cilium::values::{IdentityMode, KubeProxyReplacement, RoutingMode};
 use crate::profile::cilium::version::Version;
 use crate::report::Severity;

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::setting::{evidence, joined};
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::provenance::{Source, Unknown};
 use crate::fleet::{Audit, Cluster};
 use crate::outcome::{ClusterId, Outcome};
 use crate::profile::cilium::control_plane;
-use crate::profile::cilium::on_nodes::some_of;
 use crate::profile::cilium::values::KubeProxyReplacement;
 use crate::profile::cilium::version::Version;
 use crate::report::{Evidence, Severity};

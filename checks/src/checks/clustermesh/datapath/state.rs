@@ -125,7 +125,7 @@ fn own_state_store(cluster: &Cluster<'_>, entries: &Entries<'_>, addresses: &Add
     Ok(outcome(Outcome::broken())
         .found(format!(
             "identities in the cluster's own etcd, but {} dials clustermesh-apiserver, which holds none",
-            crate::profile::cilium::on_nodes::some_of(&names)
+            crate::alike::some_of(&names)
         ))
         .evidence_all(entries))
 }

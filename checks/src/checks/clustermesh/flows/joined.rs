@@ -8,7 +8,7 @@ use crate::facts::provenance::{Known, Source};
 use crate::fleet::{Audit, Cluster};
 use crate::plan::{SPARE_UDP_PORT, Service};
 use crate::profile::cilium::values::RoutingMode;
-use crate::profile::flow::{Flow, PODS, Reach, Sender, TEST_SERVICE, Target, What};
+use crate::profile::flow::{Flow, PODS, Reach, Sender, Target, What};
 use crate::report::Severity;
 
 pub(in crate::checks::clustermesh) static CHECKS: &[&Check] =
@@ -100,12 +100,7 @@ pub(crate) static GLOBAL_SERVICE: Flow = Flow {
             source,
         ))
     },
-    targets: |_, _| {
-        Ok(vec![Target::ours(
-            TEST_SERVICE,
-            What::Service(Service::Tcp(SPARE_UDP_PORT)),
-        )])
-    },
+    targets: |_, _| Ok(vec![Target::test_service()]),
 };
 
 declare_check! {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::alike::some_of;
 use crate::check::{Check, Judged, NoVerdict, declare_check};
 use crate::facts::provenance::Source;
 use crate::fleet::{Audit, Cluster};
 use crate::outcome::{ClusterId, Outcome};
 use crate::profile::cilium::control_plane::{Addresses, endpoints};
-use crate::profile::cilium::on_nodes::some_of;
 use crate::profile::cilium::refused::is_cluster_name;
 use crate::report::Evidence;
 

@@ -7,8 +7,7 @@ use crate::checks::join_verdict;
 use crate::checks::path_mtu_verdict::{self, Need, Rule};
 use crate::facts::provenance::Known;
 use crate::fleet::{Audit, Cluster};
-use crate::plan::{SPARE_UDP_PORT, Service};
-use crate::profile::flow::{Flow, PODS, Reach, Sender, TEST_SERVICE, Target, What};
+use crate::profile::flow::{Flow, PODS, Reach, Sender, Target, What};
 use crate::profile::submariner::Mesh;
 use crate::report::Severity;
 
@@ -81,12 +80,7 @@ pub(crate) static EXPORTED_SERVICE: Flow = Flow {
             discovery.source,
         ))
     },
-    targets: |_, _| {
-        Ok(vec![Target::ours(
-            TEST_SERVICE,
-            What::Service(Service::Tcp(SPARE_UDP_PORT)),
-        )])
-    },
+    targets: |_, _| Ok(vec![Target::test_service()]),
 };
 
 declare_check! {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::some_of;
 use super::{Member, joined, members};
+use crate::alike::some_of;
 use crate::check::{Judged, declare_check};
 use crate::facts::provenance::Source;
 use crate::facts::submariner::Connection;

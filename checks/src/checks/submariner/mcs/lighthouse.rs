@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::some_of;
 use super::{all_exports, key, own_exports};
+use crate::alike::some_of;
 use crate::check::{Judged, NoVerdict, declare_check};
 use crate::facts::mcs::ServiceExport;
 use crate::facts::provenance::Source;

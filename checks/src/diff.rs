@@ -1,7 +1,7 @@
 //! What changed between two documents: facts of one cluster at two times, or two reports.
 //!
 //! Lists are matched by what their items are called, never by position. What changes by itself is left out: times,
-//! numbers of pods and endpoints, and which address of a block was seen.
+//! numbers of pods and endpoints, which address of a block was seen, what belongs to single pods, counters, and ports that were lent for a while.
 
 mod steady;
 mod walk;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::facts::ClusterFacts;
+use crate::facts::provenance::Source;
 use crate::report::{Finding, Report, WaivedBy};
 
 /// The version of the format of a list of differences.
@@ -31,6 +32,22 @@ pub struct Difference {
     /// What is; absent for what was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<Value>,
+    /// Where the fact was read; absent for what is no fact of a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// Whether it could be read before and not now, or now and not before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading: Option<Reading>,
+}
+
+/// What became of the reading of a fact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Reading {
+    /// It was known, and is not any more.
+    Lost,
+    /// It was not known, and is now.
+    Gained,
 }
 
 /// What became of something.
@@ -88,6 +105,11 @@ pub fn facts(old: &[ClusterFacts], new: &[ClusterFacts]) -> Result<Vec<Differenc
         }
     }
     Ok(walk::named("clusters", by_name(old), by_name(new)))
+}
+
+/// What changed in the facts of one cluster, whatever its identity: that of a cluster that was made anew is one of the differences.
+pub(crate) fn of_cluster(old: &ClusterFacts, new: &ClusterFacts) -> Vec<Difference> {
+    walk::differences("", &steady::facts(old), &steady::facts(new))
 }
 
 /// What changed in what audits found.

@@ -17,7 +17,7 @@
 //! * [`profile`]: what each product needs, as data
 //! * [`plan`]: its flows made concrete: who probes whom; [`observation`]: what the agents saw
 //! * [`checks`]: the rules; [`compare`] helps those that hold clusters against each other
-//! * [`report`]: what was found; [`diff`]: what changed since
+//! * [`report`]: what was found; [`diff`]: what changed since; [`history`]: what becomes of both over time
 
 pub mod address;
 pub mod addressing;
@@ -33,6 +33,7 @@ pub mod engine;
 pub mod explain;
 pub mod facts;
 pub mod fleet;
+pub mod history;
 pub mod intent;
 pub mod observation;
 pub mod outcome;

@@ -1,10 +1,12 @@
 //! Documents without what changes by itself.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
 
 use crate::facts::ClusterFacts;
+use crate::facts::kernel::{BoundSocket, NodeFacts};
 use crate::facts::kubernetes::ObservedBlock;
 use crate::facts::provenance::Fact;
 use crate::report::Report;
@@ -22,23 +24,29 @@ pub(super) fn facts(facts: &ClusterFacts) -> Value {
         pods.value.running = 0;
         pods.value.host_network = 0;
         blocks(&mut pods.value.pods);
+        for host_port in &mut pods.value.host_ports {
+            // Pods are replaced by others of another name that do the same.
+            host_port.pod = String::new();
+        }
     }
     if let Fact::Known(workloads) = &mut facts.workloads {
         for workload in &mut workloads.value {
             workload.desired = 0;
             workload.ready = 0;
+            workload.unobserved = false;
         }
     }
-    for node in &mut facts.node_facts {
-        node.collected_at = None;
-        node.collected_by = String::new();
-        node.counters = Fact::default();
-        if let Fact::Known(clock) = &mut node.clock {
-            (clock.value.max_error_micros, clock.value.estimated_error_micros) = (0, 0);
-        }
-        if let Fact::Known(sysctls) = &mut node.sysctls {
-            sysctls.value.remove("net.netfilter.nf_conntrack_count");
-        }
+    facts.node_facts.iter_mut().for_each(node);
+    if let Fact::Known(mcs) = &mut facts.mcs
+        && let Fact::Known(slices) = &mut mcs.value.endpoint_slices
+    {
+        // Addresses of pods.
+        slices.value.iter_mut().for_each(|slice| slice.addresses.clear());
+    }
+    if let Fact::Known(submariner) = &mut facts.submariner
+        && let Fact::Known(gateways) = &mut submariner.value.gateways
+    {
+        gateways.value.iter_mut().for_each(|gateway| gateway.updated_at = None);
     }
     if let Fact::Known(cilium) = &mut facts.cilium {
         let cilium = &mut cilium.value;
@@ -54,6 +62,13 @@ pub(super) fn facts(facts: &ClusterFacts) -> Value {
                 group.example_endpoint = String::new();
             }
         }
+        if let Fact::Known(policies) = &mut cilium.policies {
+            policies.value.count = 0;
+        }
+        if let Fact::Known(nodes) = &mut cilium.nodes {
+            // Addresses handed to pods, one by one.
+            nodes.value.iter_mut().for_each(|node| node.addresses_assigned.clear());
+        }
         if let Fact::Known(endpoints) = &mut cilium.endpoints {
             let endpoints = &mut endpoints.value;
             endpoints.count = 0;
@@ -63,6 +78,64 @@ pub(super) fn facts(facts: &ClusterFacts) -> Value {
         }
     }
     serde_json::to_value(facts).unwrap_or_default()
+}
+
+/// What a node's kernel says, without what comes and goes with pods and connections.
+fn node(node: &mut NodeFacts) {
+    node.collected_at = None;
+    node.collected_by = String::new();
+    node.counters = Fact::default();
+    if let Fact::Known(clock) = &mut node.clock {
+        (clock.value.max_error_micros, clock.value.estimated_error_micros) = (0, 0);
+    }
+    if let Fact::Known(sysctls) = &mut node.sysctls {
+        sysctls.value.remove("net.netfilter.nf_conntrack_count");
+    }
+    let mut of_pods = BTreeSet::new();
+    if let Fact::Known(links) = &mut node.links {
+        links.value.retain(|link| {
+            let of_pod = link.kind == "veth" && link.addresses.is_empty() && !link.name.starts_with("cilium");
+            if of_pod {
+                of_pods.insert(link.name.clone());
+            }
+            !of_pod
+        });
+        for link in &mut links.value {
+            // A link that is made anew has the next number.
+            link.index = 0;
+            link.master = link.master.map(|_| 0);
+            if let Some(tunnel) = &mut link.tunnel {
+                tunnel.lower = tunnel.lower.map(|_| 0);
+            }
+        }
+    }
+    if let Fact::Known(routes) = &mut node.routes {
+        routes.value.retain(|route| !of_pods.contains(&route.link));
+    }
+    if let Fact::Known(filter) = &mut node.packet_filter {
+        filter.value.chains.iter_mut().for_each(|chain| chain.rules = 0);
+    }
+    if let Fact::Known(sockets) = &mut node.sockets {
+        sockets
+            .value
+            .retain(|socket| !is_lent(socket) && !socket.is_of_an_agent());
+    }
+    for name in &mut node.names {
+        // Name servers give them in turn.
+        if let Ok(addresses) = &mut name.result {
+            addresses.sort_unstable();
+        }
+    }
+}
+
+/// The ports that Linux lends to who asks for any (`net.ipv4.ip_local_port_range`).
+const LENT: std::ops::RangeInclusive<u16> = 32_768..=60_999;
+/// Ports of products among them: WireGuard's own, and Cilium's for it.
+const HELD: [u16; 2] = [51_820, 51_871];
+
+/// Whether a socket has a port that it got for the asking, and another one tomorrow.
+fn is_lent(socket: &BoundSocket) -> bool {
+    LENT.contains(&socket.port) && !HELD.contains(&socket.port)
 }
 
 /// Reduces observations to which blocks of 256 addresses are in use.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::facts::provenance::{Fact, Reason};
 use crate::profile::Profile::Clustermesh;
-use crate::samples::{cilium, cilium_mut, findings, report, set_cilium_key, value_mut};
+use crate::samples::{cilium, cilium_mut, findings, report, set_cilium_key, value_mut, with_agents};
 
 /// The differences as a plan shows them.
 fn lines(differences: &[Difference]) -> Vec<String> {
@@ -50,6 +50,64 @@ fn what_changes_by_itself_is_no_drift() {
         value_mut(&mut cilium_mut(facts).identities)[0].count += 7;
     });
     assert_eq!(same, [""; 0]);
+}
+
+#[test]
+fn what_comes_and_goes_with_pods_and_connections_is_no_drift() {
+    use crate::facts::kernel::{BoundSocket, Link, Route};
+    let old = with_agents(cilium("east", 1));
+    let mut new = old.clone();
+    let node = &mut new.node_facts[0];
+    node.collected_at = Some("2030-01-01T00:00:00Z".parse().unwrap());
+    value_mut(&mut node.links).push(Link {
+        index: 99,
+        name: "lxc0123456789ab".to_owned(),
+        kind: "veth".to_owned(),
+        ..Link::default()
+    });
+    value_mut(&mut node.routes).push(Route {
+        destination: "10.10.0.99/32".to_owned(),
+        link: "lxc0123456789ab".to_owned(),
+        ..Route::default()
+    });
+    let socket = |port: u16| BoundSocket {
+        protocol: "udp".to_owned(),
+        address: [0, 0, 0, 0].into(),
+        port,
+        uid: 0,
+        program: "resolver".to_owned(),
+    };
+    value_mut(&mut node.sockets).push(socket(45_678));
+    assert_eq!(
+        lines(&facts(std::slice::from_ref(&old), &[new.clone()]).unwrap()),
+        [""; 0]
+    );
+    // A port that is somebody's is.
+    value_mut(&mut new.node_facts[0].sockets).push(socket(51_871));
+    let drift = facts(&[old], &[new]).unwrap();
+    assert_eq!(lines(&drift), ["+ node_facts[east-n1].sockets:  -> ..."]);
+}
+
+#[test]
+fn a_difference_says_where_it_was_read() {
+    let old = cilium("east", 1);
+    let mut new = old.clone();
+    set_cilium_key(&mut new, "tunnel-protocol", Some("geneve"));
+    new.services = Fact::unknown(Reason::Forbidden, "list services: forbidden");
+    let drift = facts(std::slice::from_ref(&old), &[new.clone()]).unwrap();
+    let read: Vec<_> = drift
+        .iter()
+        .map(|difference| (difference.source.as_ref().unwrap().object.as_str(), difference.reading))
+        .collect();
+    assert_eq!(
+        read,
+        [
+            ("ConfigMap kube-system/cilium-config", None),
+            ("Services", Some(Reading::Lost))
+        ]
+    );
+    let back = facts(&[new], &[old]).unwrap();
+    assert_eq!(back[1].reading, Some(Reading::Gained));
 }
 
 #[test]

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Change, Difference};
+use super::{Change, Difference, Reading};
+use crate::facts::provenance::Source;
 
 /// What differs between two values of one path.
 pub(super) fn differences(path: &str, old: &Value, new: &Value) -> Vec<Difference> {
-    let mut found = Vec::new();
-    walk(path, old, new, &mut found);
-    found
+    let mut walk = Walk::default();
+    walk.step(path, old, new);
+    walk.found
 }
 
 /// What differs between two sets of named values; `path` is what the names belong to, if anything.
@@ -22,25 +23,134 @@ pub(super) fn named(path: &str, old: BTreeMap<String, Value>, new: BTreeMap<Stri
             format!("{path}[{name}]")
         }
     };
-    let mut found = Vec::new();
+    let mut walk = Walk::default();
     pairs(old, new, |name, old, new| match (old, new) {
-        (Some(old), Some(new)) => walk(&place(name), &old, &new, &mut found),
-        (old, new) => found.push(one_sided(place(name), old, new)),
+        (Some(old), Some(new)) => walk.step(&place(name), &old, &new),
+        (old, new) => walk.one_sided(place(name), old, new),
     });
-    found
+    walk.found
 }
 
-fn walk(path: &str, old: &Value, new: &Value, found: &mut Vec<Difference>) {
-    if old == new {
-        return;
+/// A walk through two documents at once.
+#[derive(Default)]
+struct Walk {
+    found: Vec<Difference>,
+    /// Where the fact was read that the walk is in.
+    source: Option<Source>,
+}
+
+impl Walk {
+    fn step(&mut self, path: &str, old: &Value, new: &Value) {
+        if old == new {
+            return;
+        }
+        match (old, new) {
+            (Value::Object(old_fields), Value::Object(new_fields)) => {
+                match (Fact::of(old_fields), Fact::of(new_fields)) {
+                    (Some(old), Some(new)) => self.facts(path, &old, &new),
+                    _ => self.fields(path, old_fields, new_fields),
+                }
+            }
+            (Value::Array(old_items), Value::Array(new_items)) => self.items(path, old_items, new_items),
+            _ => self.changed(path, old.clone(), new.clone()),
+        }
     }
-    match (old, new) {
-        (Value::Object(old_fields), Value::Object(new_fields)) => match (Fact::of(old_fields), Fact::of(new_fields)) {
-            (Some(old), Some(new)) => facts(path, &old, &new, found),
-            _ => fields(path, old_fields, new_fields, found),
-        },
-        (Value::Array(old_items), Value::Array(new_items)) => items(path, old_items, new_items, found),
-        _ => changed(path, old.clone(), new.clone(), found),
+
+    fn facts(&mut self, path: &str, old: &Fact<'_>, new: &Fact<'_>) {
+        let source = |of: &Value| serde_json::from_value(of.clone()).ok();
+        let outer = self.source.clone();
+        match (old, new) {
+            (
+                Fact::Known { value, source: before },
+                Fact::Known {
+                    value: new_value,
+                    source: now,
+                },
+            ) => {
+                self.source = source(now);
+                self.step(path, value, new_value);
+                self.step(&format!("{path} (source)"), before, now);
+            }
+            (Fact::Known { source: before, .. }, Fact::Unknown { .. }) => {
+                self.source = source(before);
+                self.changed(path, old.summary(), new.summary());
+                self.mark(Reading::Lost);
+            }
+            (Fact::Unknown { .. }, Fact::Known { source: now, .. }) => {
+                self.source = source(now);
+                self.changed(path, old.summary(), new.summary());
+                self.mark(Reading::Gained);
+            }
+            (Fact::Unknown { .. }, Fact::Unknown { .. }) => self.changed(path, old.summary(), new.summary()),
+        }
+        self.source = outer;
+    }
+
+    fn fields(&mut self, path: &str, old: &Map<String, Value>, new: &Map<String, Value>) {
+        let sorted = |fields: &Map<String, Value>| -> BTreeMap<String, Value> {
+            fields
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        };
+        pairs(sorted(old), sorted(new), |name, old, new| {
+            let path = if path.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{path}.{name}")
+            };
+            match (old, new) {
+                (Some(old), Some(new)) => self.step(&path, &old, &new),
+                (old, new) => self.one_sided(path, old, new),
+            }
+        });
+    }
+
+    fn items(&mut self, path: &str, old: &[Value], new: &[Value]) {
+        let before = self.found.len();
+        pairs(keyed(old), keyed(new), |key, old, new| {
+            let path = match key {
+                Key::Name(name, _) => format!("{path}[{name}]"),
+                Key::Content(..) => path.to_owned(),
+            };
+            match (old, new) {
+                (Some(old), Some(new)) => self.step(&path, &old, &new),
+                (old, new) => self.one_sided(path, old, new),
+            }
+        });
+        // Of plain values, the first is often the one that counts.
+        if self.found.len() == before && old.iter().all(is_scalar) {
+            self.changed(path, old.into(), new.into());
+        }
+    }
+
+    fn one_sided(&mut self, path: String, old: Option<Value>, new: Option<Value>) {
+        self.found.push(Difference {
+            change: if old.is_some() { Change::Removed } else { Change::Added },
+            path,
+            old,
+            new,
+            source: self.source.clone(),
+            reading: None,
+        });
+    }
+
+    fn changed(&mut self, path: &str, old: Value, new: Value) {
+        self.found.push(Difference {
+            change: Change::Changed,
+            path: path.to_owned(),
+            old: Some(old),
+            new: Some(new),
+            source: self.source.clone(),
+            reading: None,
+        });
+    }
+
+    /// Says of the last difference that it is about whether there was something to read.
+    fn mark(&mut self, reading: Reading) {
+        if let Some(last) = self.found.last_mut() {
+            last.reading = Some(reading);
+        }
     }
 }
 
@@ -75,60 +185,6 @@ impl<'a> Fact<'a> {
     }
 }
 
-fn facts(path: &str, old: &Fact<'_>, new: &Fact<'_>, found: &mut Vec<Difference>) {
-    if let (
-        Fact::Known { value, source },
-        Fact::Known {
-            value: new_value,
-            source: new_source,
-        },
-    ) = (old, new)
-    {
-        walk(path, value, new_value, found);
-        walk(&format!("{path} (source)"), source, new_source, found);
-    } else {
-        changed(path, old.summary(), new.summary(), found);
-    }
-}
-
-fn fields(path: &str, old: &Map<String, Value>, new: &Map<String, Value>, found: &mut Vec<Difference>) {
-    let sorted = |fields: &Map<String, Value>| -> BTreeMap<String, Value> {
-        fields
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
-    };
-    pairs(sorted(old), sorted(new), |name, old, new| {
-        let path = if path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{path}.{name}")
-        };
-        match (old, new) {
-            (Some(old), Some(new)) => walk(&path, &old, &new, found),
-            (old, new) => found.push(one_sided(path, old, new)),
-        }
-    });
-}
-
-fn items(path: &str, old: &[Value], new: &[Value], found: &mut Vec<Difference>) {
-    let before = found.len();
-    pairs(keyed(old), keyed(new), |key, old, new| {
-        let path = match key {
-            Key::Name(name, _) => format!("{path}[{name}]"),
-            Key::Content(..) => path.to_owned(),
-        };
-        match (old, new) {
-            (Some(old), Some(new)) => walk(&path, &old, &new, found),
-            (old, new) => found.push(one_sided(path, old, new)),
-        }
-    });
-    // Of plain values, the first is often the one that counts.
-    if found.len() == before && old.iter().all(is_scalar) {
-        changed(path, old.into(), new.into(), found);
-    }
-}
-
 /// What an item of a list is recognised by; the number tells apart those that are alike.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
@@ -156,12 +212,19 @@ fn keyed(items: &[Value]) -> BTreeMap<Key, Value> {
     keyed
 }
 
-/// What an object is called in its list: by its name, with its kind and namespace if it has them, or by the request
-/// it stands for.
+/// What an object is called in its list: by its name, with its kind and namespace if it has them, or by what stands for a name: the request that
+/// was made, the node that was read, the address a route is to, the cable to a gateway.
 fn name(item: &Value) -> Option<String> {
     let field = |name: &str| item.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    if let Some(request) = field("request") {
+    if let Some(request) = field("request").or_else(|| field("to").filter(|_| item.get("route").is_some())) {
         return Some(request.to_owned());
+    }
+    // A host port has a node and is one of many there.
+    if let Some(node) = field("node").filter(|_| item.get("port").is_none()) {
+        return Some(node.to_owned());
+    }
+    if let Some(cable) = field("cable_name").or_else(|| item.get("endpoint")?.get("cable_name")?.as_str()) {
+        return Some(cable.to_owned());
     }
     let name = field("name")?;
     let name = field("namespace").map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"));
@@ -191,22 +254,4 @@ fn pairs<K: Ord>(
 
 fn is_scalar(value: &Value) -> bool {
     !matches!(value, Value::Array(_) | Value::Object(_))
-}
-
-fn one_sided(path: String, old: Option<Value>, new: Option<Value>) -> Difference {
-    Difference {
-        change: if old.is_some() { Change::Removed } else { Change::Added },
-        path,
-        old,
-        new,
-    }
-}
-
-fn changed(path: &str, old: Value, new: Value, found: &mut Vec<Difference>) {
-    found.push(Difference {
-        change: Change::Changed,
-        path: path.to_owned(),
-        old: Some(old),
-        new: Some(new),
-    });
 }

@@ -13,6 +13,7 @@ use prejoin_checks::facts::provenance::{Reason, Unknown};
 use prejoin_checks::observation::Observations;
 use prejoin_checks::policy::Probe;
 use prejoin_checks::profile::{Profile, signs};
+use prejoin_checks::report::Report;
 use tokio::runtime::Runtime;
 
 use crate::agents::ephemeral::{self, Guests};
@@ -30,28 +31,16 @@ use probing::Probed;
 /// Reads clusters and facts files, lets agents probe what lies between them, judges and reports.
 pub fn audit(args: &cli::Audit, color: Color) -> Result<u8, Error> {
     let mut settings = Settings::audit(args, Timestamp::now())?;
-    let probes = settings.policy.probe != Probe::None;
-    let agents = probes && !settings.probing.members.is_empty();
+    let agents = settings.policy.probe != Probe::None && !settings.probing.members.is_empty();
     let runtime = runtime(&settings.clusters, agents)?;
     let (canceller, cancel) = cancellation();
-    let clusters = std::mem::take(&mut settings.clusters);
+    let dry_run = args.sending.dry_run;
     let work = async {
         tokio::spawn(end_when_interrupted(canceller));
-        let gathered = fleet::gather(clusters, &settings.declared, settings.reading, &cancel).await?;
-        let (mut facts, live) = (gathered.facts, gathered.live);
-        settle(&mut settings, &facts);
-        joined::say(&facts, &settings);
-        let mut guests = Vec::new();
-        let probed = if probes {
-            guests = start_guests(&facts, &live, &settings, args.sending.dry_run, &cancel).await;
-            probing::probe(&mut facts, &live, &guests, &settings, args.sending.dry_run, &cancel).await
-        } else {
-            Probed::Nothing
-        };
-        Ok::<_, Error>((facts, probed, guests))
+        look(&mut settings, dry_run, &cancel).await
     };
-    let (facts, probed, guests) = match runtime.block_on(work) {
-        Ok(done) => done,
+    let Looked { facts, probed, guests } = match runtime.block_on(work) {
+        Ok(looked) => looked,
         Err(error) => {
             runtime.shutdown_background();
             return Err(error);
@@ -65,6 +54,77 @@ pub fn audit(args: &cli::Audit, color: Color) -> Result<u8, Error> {
     runtime.shutdown_background();
     removed.map_err(|error| Error::Internal(format!("removing agents: {error}")))?;
     concluded
+}
+
+/// What an audit saw, and the agents it started for that.
+struct Looked {
+    facts: Vec<ClusterFacts>,
+    probed: Probed,
+    guests: Vec<Guests>,
+}
+
+/// Gathers and probes.
+async fn look(settings: &mut Settings, dry_run: bool, cancel: &Cancel) -> Result<Looked, Error> {
+    let clusters = std::mem::take(&mut settings.clusters);
+    let gathered = fleet::gather(clusters, &settings.declared, settings.reading, cancel).await?;
+    let (mut facts, live) = (gathered.facts, gathered.live);
+    settle(settings, &facts);
+    joined::say(&facts, settings);
+    let mut guests = Vec::new();
+    let probed = if settings.policy.probe == Probe::None {
+        Probed::Nothing
+    } else {
+        guests = start_guests(&facts, &live, settings, dry_run, cancel).await;
+        probing::probe(&mut facts, &live, &guests, settings, dry_run, cancel).await
+    };
+    Ok(Looked { facts, probed, guests })
+}
+
+/// A whole audit: gathers, probes and judges as `prejoin audit` does, and gives the bundle with the report that it makes. Agents that it started are
+/// gone when it returns. `command` is the hint how to ask again.
+pub async fn conduct(
+    mut settings: Settings,
+    command: Option<String>,
+    cancel: &Cancel,
+) -> Result<(Bundle, Report), Error> {
+    let Looked { facts, probed, guests } = look(&mut settings, false, cancel).await?;
+    ephemeral::remove_all(guests).await;
+    let observations = match probed {
+        Probed::Seen(observations) => Some(observations),
+        Probed::Nothing | Probed::Planned(_) => None,
+    };
+    // Takes seconds where clusters are large, and others wait for this thread.
+    let judging = tokio::task::spawn_blocking(move || {
+        let bundle = bundle(&mut settings, facts, observations, command);
+        let observations = bundle.observations.as_deref();
+        let report = engine::judge_observed(&bundle.clusters, observations, &settings.intent, &settings.policy);
+        (bundle, report)
+    });
+    judging
+        .await
+        .map_err(|error| Error::Internal(format!("judging: {error}")))
+}
+
+/// All that the report is made of, as it can be read back, so that it gives the same report.
+fn bundle(
+    settings: &mut Settings,
+    facts: Vec<ClusterFacts>,
+    observations: Option<Box<Observations>>,
+    command: Option<String>,
+) -> Bundle {
+    let bundle = Bundle {
+        schema: BUNDLE_SCHEMA.to_owned(),
+        clusters: facts,
+        audit: Some(Box::new(Asked::of(&settings.policy, &settings.intent, command))),
+        observations,
+    }
+    .harmless();
+    if let Some(asked) = &bundle.audit {
+        settings.command.clone_from(&asked.command);
+        settings.intent.clone_from(&asked.intent);
+        settings.policy.waivers.clone_from(&asked.waivers);
+    }
+    bundle
 }
 
 /// Saves, judges and reports what an audit found.
@@ -87,22 +147,9 @@ fn conclude(
             return Ok(exit_code::PASS);
         }
     };
-    let command = command_line();
-    let bundle = Bundle {
-        schema: BUNDLE_SCHEMA.to_owned(),
-        clusters: facts,
-        audit: Some(Box::new(Asked::of(&settings.policy, &settings.intent, command))),
-        observations,
-    };
-    // Judged as it can be read back, so that it gives the same report.
-    let bundle = bundle.harmless();
+    let bundle = bundle(&mut settings, facts, observations, command_line());
     if let Some(path) = &args.sending.save {
         output::file(path, |out| text::write_json(&bundle, out))?;
-    }
-    if let Some(asked) = bundle.audit {
-        settings.command = asked.command;
-        settings.intent = asked.intent;
-        settings.policy.waivers = asked.waivers;
     }
     judge(
         &settings,
@@ -289,37 +336,8 @@ fn command_line() -> Option<String> {
                 .skip(1)
                 .map(|word| word.to_string_lossy().into_owned()),
         )
-        .map(|word| quoted(&word))
+        .map(|word| text::quoted(&word))
         .collect();
     let line = words.join(" ");
     (line.len() <= REPEATABLE).then_some(line)
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./:=@,+%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn words_are_quoted_as_a_shell_takes_them() {
-        for (word, written) in [
-            ("--context=admin@east", "--context=admin@east"),
-            ("arn:aws:eks:eu-1:1:cluster/x", "arn:aws:eks:eu-1:1:cluster/x"),
-            ("two words", "'two words'"),
-            ("it's", r"'it'\''s'"),
-            ("$(rm)", "'$(rm)'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(word), written);
-        }
-    }
 }

@@ -3,6 +3,7 @@
 
 mod agents;
 mod lab;
+mod serve;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::config::{FailOn, ProbeTimeout, Timeout};
 use crate::report::Format;
 pub use agents::{AgentsCommand, AuditAgents, DryRun, Image, Install, Placed, Rbac, Remove, Status, UseAgents};
 pub use lab::{LabBreak, LabCommand, LabHeal, LabPlace, LabUp, On};
+pub use serve::{Serve, ServeAt};
 
 /// Audits Kubernetes clusters before they are joined with Cilium ClusterMesh or Submariner.
 #[derive(Debug, Parser)]
@@ -58,6 +60,8 @@ pub enum Command {
     /// Install agents that probe in clusters, look after them, and remove them without trace
     #[command(subcommand)]
     Agents(AgentsCommand),
+    /// Stay, and audit groups of clusters on a schedule
+    Serve(Box<Serve>),
     /// Make clusters to try prejoin on, break what is between them, and mend it
     #[command(subcommand)]
     Lab(LabCommand),
@@ -190,7 +194,7 @@ pub struct Clusters {
 }
 
 /// How clusters are read.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Reading {
     /// How long one cluster may take to answer [default: 30s]
     #[arg(long, env = "PREJOIN_TIMEOUT", hide_env_values = true, value_name = "DURATION")]
@@ -227,7 +231,7 @@ pub struct Sending {
 }
 
 /// How clusters are judged, and how that is shown.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Judging {
     /// The configuration file
     #[arg(
@@ -326,6 +330,8 @@ pub enum SchemaOf {
     Facts,
     /// `prejoin.yaml`.
     Config,
+    /// The file of `prejoin serve`.
+    ServerConfig,
     /// A line to an agent.
     ProtocolRequest,
     /// A line from an agent.

@@ -17,6 +17,7 @@ use prejoin_checks::intent::SubmarinerPlan;
 use prejoin_checks::policy::{Phase, Probe, Waiver};
 use prejoin_checks::profile::Profile;
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::load::{self, LoadError};
@@ -28,7 +29,7 @@ pub use site::{ClusterAgents, ExecEntry, LocalEntry, Site, SiteNode, SshEntry, S
 pub const CONFIG_API_VERSION: &str = "prejoin.dev/v1alpha1";
 
 /// The largest configuration that is read.
-const MAX_BYTES: u64 = 4 << 20;
+pub(crate) const MAX_BYTES: u64 = 4 << 20;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -351,10 +352,7 @@ impl Config {
 
     /// Understands a configuration; `file` is what errors call it.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
-        let config: Self = serde_saphyr::from_str(text).map_err(|error| ConfigError::Parse {
-            excerpt: excerpt(&error),
-            error: load::yaml_error(file, &error),
-        })?;
+        let config: Self = from_yaml(file, text)?;
         config.validate().map_err(|message| ConfigError::Invalid {
             file: file.to_owned(),
             message,
@@ -363,7 +361,7 @@ impl Config {
     }
 
     /// What the types alone do not rule out.
-    fn validate(&self) -> Result<(), String> {
+    pub(crate) fn validate(&self) -> Result<(), String> {
         for (place, entry) in self.clusters.iter().enumerate() {
             let of = [entry.context.is_some(), entry.facts.is_some(), entry.planned.is_some()];
             if of.iter().filter(|given| **given).count() > 1 {
@@ -409,6 +407,14 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Understands a configuration of any kind; `file` is what errors call it.
+pub(crate) fn from_yaml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, ConfigError> {
+    serde_saphyr::from_str(text).map_err(|error| ConfigError::Parse {
+        excerpt: excerpt(&error),
+        error: load::yaml_error(file, &error),
+    })
 }
 
 /// The lines around an error with a mark below, without the message that the parser writes beside the mark.

@@ -6,6 +6,7 @@ use crate::config::ConfigError;
 use crate::fleet::FleetError;
 use crate::lab::LabError;
 use crate::load::LoadError;
+use crate::serve::store::StoreError;
 
 /// Exit codes of the command. A report brings its own: see [`Report::exit_code`](prejoin_checks::report::Report::exit_code).
 pub mod exit_code {
@@ -39,6 +40,9 @@ pub enum Error {
     /// A lab could not be made or changed.
     #[error(transparent)]
     Lab(#[from] LabError),
+    /// What the collector keeps could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The result could not be written.
     #[error("cannot write {to}: {source}")]
     Write {
@@ -57,7 +61,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Config(_) | Self::Load(_) | Self::Fleet(_) => exit_code::BAD_USAGE,
-            Self::Write { .. } | Self::Lab(_) | Self::Internal(_) => exit_code::TOOL_FAILED,
+            Self::Write { .. } | Self::Lab(_) | Self::Store(_) | Self::Internal(_) => exit_code::TOOL_FAILED,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod output;
 pub mod plugin;
 pub mod report;
 pub mod run;
+pub mod serve;
 pub mod session;
 pub mod settings;
 pub mod text;
@@ -38,6 +39,7 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Facts(args) => audit::facts(args),
         Command::Agents(command) => agents::command::run(command),
         Command::Lab(command) => lab::run(command),
+        Command::Serve(args) => serve::run(args),
         Command::Diff(args) => drift::diff(args, cli.color),
         Command::Checks(args) => catalogue::list(args),
         Command::Explain(args) => catalogue::explain(args, cli.color),
@@ -71,6 +73,7 @@ pub fn schema(document: SchemaOf) -> schemars::Schema {
         SchemaOf::Report => schemars::schema_for!(prejoin_checks::report::Report),
         SchemaOf::Facts => schemars::schema_for!(prejoin_checks::facts::ClusterFacts),
         SchemaOf::Config => schemars::schema_for!(config::Config),
+        SchemaOf::ServerConfig => schemars::schema_for!(serve::config::ServerConfig),
         SchemaOf::ProtocolRequest => schemars::schema_for!(prejoin_agent::protocol::Request),
         SchemaOf::ProtocolAnswer => schemars::schema_for!(prejoin_agent::protocol::Reply),
     }

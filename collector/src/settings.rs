@@ -208,6 +208,24 @@ impl Settings {
         Ok(settings)
     }
 
+    /// What a configuration alone asks for, whatever flags and environment say: that of a group of `prejoin serve`. `name` is what sources call
+    /// it, and relative paths are relative to `directory`.
+    pub fn configured(name: &str, directory: &Path, config: Config, now: Timestamp) -> Result<Self, Error> {
+        let file = File {
+            name: name.to_owned(),
+            directory: directory.to_owned(),
+            config,
+        };
+        let clusters = file.clusters(Vec::new(), None);
+        let (judging, reading) = (cli::Judging::default(), file.reading(&cli::Reading::default()));
+        let mut settings = Self::new(&file, clusters, &judging, reading, now, None)?;
+        settings.probing = file.probing(&cli::Sending::default(), &settings.clusters);
+        settings
+            .probing
+            .of_clusters(&cli::AuditAgents::default(), &file.config.agents);
+        Ok(settings)
+    }
+
     fn new(
         file: &File,
         clusters: Vec<Cluster>,

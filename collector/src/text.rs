@@ -172,6 +172,16 @@ impl<F: Formatter> Formatter for Escaping<'_, F> {
     }
 }
 
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@,+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,5 +228,19 @@ mod tests {
         let mut fields = serde_json::Map::new();
         fields.insert(HOSTILE.to_owned(), serde_json::json!([HOSTILE, 1]));
         assert!(is_clean(&sanitise_json(fields.into())));
+    }
+
+    #[test]
+    fn words_are_quoted_as_a_shell_takes_them() {
+        for (word, written) in [
+            ("--context=admin@east", "--context=admin@east"),
+            ("arn:aws:eks:eu-1:1:cluster/x", "arn:aws:eks:eu-1:1:cluster/x"),
+            ("two words", "'two words'"),
+            ("it's", r"'it'\''s'"),
+            ("$(rm)", "'$(rm)'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), written);
+        }
     }
 }

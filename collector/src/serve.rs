@@ -1,0 +1,148 @@
+//! `prejoin serve`: the collector that stays. It audits groups of clusters on a schedule and keeps what it finds.
+//!
+//! ```text
+//! config ─▶ schedule ─▶ rounds ─▶ (the audit of `prejoin audit`) ─▶ record ─▶ store ─▶ view ─▶ pages, API, metrics
+//! ```
+
+pub mod config;
+pub mod record;
+pub mod rounds;
+pub mod schedule;
+pub mod store;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+
+use crate::cli::{Serve, ServeAt};
+use crate::error::{Error, exit_code};
+use crate::output;
+use crate::run::{Canceller, cancellation};
+use config::ServerConfig;
+use rounds::Rounds;
+use store::{Lock, Place, Store};
+
+/// Open connections get so long to end.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// The configuration in force.
+#[derive(Debug, Clone)]
+pub struct Current {
+    /// What it says.
+    pub config: Arc<ServerConfig>,
+    /// What sources call the file.
+    pub file: String,
+    /// What relative paths are relative to.
+    pub directory: PathBuf,
+}
+
+impl Current {
+    /// Reads the file.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        Ok(Self {
+            config: Arc::new(ServerConfig::read(path)?),
+            file: name.to_string_lossy().into_owned(),
+            directory: path.parent().map(Path::to_owned).unwrap_or_default(),
+        })
+    }
+
+    /// Where everything is kept.
+    pub fn place(&self, at: &ServeAt) -> Place {
+        match &at.store {
+            Some(given) => Place::parse(given, Path::new("")),
+            None => Place::parse(&self.config.store, &self.directory),
+        }
+    }
+}
+
+/// Serves until it is told to end.
+pub fn run(args: &Serve) -> Result<u8, Error> {
+    let current = Current::read(&args.at.config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::Internal(format!("cannot start: {error}")))?;
+    let served = runtime.block_on(serve(args, current));
+    // A credential plugin that hangs must not hold up the end.
+    runtime.shutdown_background();
+    served.map(|()| exit_code::PASS)
+}
+
+async fn serve(args: &Serve, current: Current) -> Result<(), Error> {
+    let place = current.place(&args.at);
+    let _lock = Lock::take(&place)?;
+    let store = Store::open(&place).await?;
+    let listen = args.listen.unwrap_or(current.config.listen);
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| Error::Internal(format!("cannot listen on {listen}: {error}")))?;
+    let address = listener.local_addr().map_or(listen, |address| address);
+    let (canceller, stop) = cancellation();
+    let (config, changes) = watch::channel(current);
+    let wished = Arc::new(Notify::new());
+    let rounds = tokio::spawn(Rounds::new(store.clone(), changes, wished, stop.clone()).run());
+    let router = axum::Router::new();
+    let ending = stop.clone();
+    let pages = tokio::spawn(async move {
+        axum::serve(listener, router)
+            .with_graceful_shutdown(async move { ending.cancelled().await })
+            .await
+    });
+    say("", &format!("listens on http://{address}, keeps everything in {place}"));
+    let signals = obey(args.at.config.clone(), config, canceller).await;
+    let audits = rounds.await;
+    // What is still open then was told to end.
+    let _ = tokio::time::timeout(ENDING, pages).await;
+    store.close().await;
+    signals?;
+    audits.map_err(|error| Error::Internal(format!("audits ended: {error}")))
+}
+
+/// Reloads on SIGHUP; returns on SIGTERM or SIGINT, when all was told to end.
+async fn obey(path: PathBuf, config: watch::Sender<Current>, canceller: Canceller) -> Result<(), Error> {
+    let listen = |kind| signal(kind).map_err(|error| Error::Internal(format!("cannot be told to end: {error}")));
+    let told = async {
+        let mut hang_up = listen(SignalKind::hangup())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = hang_up.recv() => reload(&path, &config),
+            }
+        }
+    }
+    .await;
+    say("", "ends");
+    canceller.cancel();
+    told
+}
+
+/// Takes the file as it is now, if it can be used.
+fn reload(path: &Path, config: &watch::Sender<Current>) {
+    match Current::read(path) {
+        Ok(new) => {
+            let old = config.borrow().config.clone();
+            if (old.listen, &old.store, &old.tls) != (new.config.listen, &new.config.store, &new.config.tls) {
+                say("", "listen, tls and store take effect when it is started again");
+            }
+            config.send_replace(new);
+            say("", "the configuration was read again");
+        }
+        Err(error) => say("", &format!("the configuration stays as it was: {error}")),
+    }
+}
+
+/// A line for whoever reads the log; `group` is what it is about.
+pub(crate) fn say(group: &str, message: &str) {
+    let about = if group.is_empty() {
+        String::new()
+    } else {
+        format!("{group}: ")
+    };
+    output::say(&format!("prejoin: {about}{message}"));
+}

@@ -78,7 +78,7 @@ pub struct Connection {
 /// What carries a stream and ends with it.
 enum Carrier {
     Process(local::Process),
-    Exec(Box<exec::Remote>),
+    Exec(Box<prejoin_agent::exec::Remote>),
     Stream,
 }
 
@@ -101,7 +101,7 @@ impl Connection {
         let ended = tokio::time::timeout(patience, async {
             match &mut self.carrier {
                 Carrier::Process(process) => process.ended().await,
-                Carrier::Exec(remote) => remote.ended().await,
+                Carrier::Exec(remote) => exec::ended(remote).await,
                 Carrier::Stream => None,
             }
         });

@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use prejoin_agent::cluster::client_failure;
+use prejoin_agent::exec::session_command;
 use prejoin_checks::facts::ClusterFacts;
 use prejoin_checks::facts::kernel::NetworkView;
 use prejoin_checks::facts::node::Node;
@@ -21,10 +22,6 @@ use crate::run::Member;
 use crate::text;
 use crate::transport::{Exec, Route, exec};
 
-/// What is started in pods that do not say where an agent is in them.
-const PROGRAM: &str = "prejoin-agent";
-/// What agents are called.
-const PROGRAMS: [&str; 2] = [PROGRAM, "prejoin-cluster-agent"];
 /// More nodes than a cluster has.
 const PODS: u32 = 10_000;
 
@@ -134,15 +131,6 @@ fn id(facts: &ClusterFacts, node_name: &str, network: NetworkView, own: Vec<IpAd
     }
 }
 
-/// The command of a session in a pod: the agent that its container idles with.
-fn command(pod: &Pod) -> Vec<String> {
-    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
-    let idles = container.and_then(|container| container.command.as_ref()?.first());
-    let is_agent = |path: &&String| PROGRAMS.contains(&path.rsplit('/').next().unwrap_or_default());
-    let program = idles.filter(is_agent).map_or(PROGRAM, String::as_str);
-    vec![program.to_owned(), "session".to_owned()]
-}
-
 /// The agent in a pod, if that runs.
 fn member(pod: &Pod, namespace: &str, facts: &ClusterFacts, cluster: &Arc<exec::Cluster>) -> Option<Member> {
     let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
@@ -164,39 +152,14 @@ fn member(pod: &Pod, namespace: &str, facts: &ClusterFacts, cluster: &Arc<exec::
             namespace: namespace.to_owned(),
             pod: pod.metadata.name.clone()?,
             container: None,
-            command: command(pod),
+            command: session_command(pod),
         }),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn started_in(command: Option<&[&str]>) -> String {
-        let pod = json!({ "spec": { "containers": [{ "name": "agent", "command": command }] } });
-        super::command(&serde_json::from_value(pod).unwrap()).join(" ")
-    }
-
-    #[test]
-    fn a_session_is_the_agent_that_the_container_idles_with() {
-        assert_eq!(started_in(Some(&["/prejoin-agent", "wait"])), "/prejoin-agent session");
-        assert_eq!(
-            started_in(Some(&["/prejoin-cluster-agent", "wait", "--deadline", "9"])),
-            "/prejoin-cluster-agent session"
-        );
-    }
-
-    #[test]
-    fn a_container_that_idles_with_something_else_has_the_agent_on_its_path() {
-        assert_eq!(started_in(None), "prejoin-agent session");
-        assert_eq!(
-            started_in(Some(&["/bin/sh", "-c", "prejoin-agent wait"])),
-            "prejoin-agent session"
-        );
-    }
 
     #[test]
     fn flags_outrank_the_configuration() {

@@ -1,6 +1,7 @@
 //! What both agents take from their command line and environment.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::prelude::*;
@@ -16,6 +17,8 @@ pub enum Command {
     Wait(Waiting),
     /// Speak the protocol on stdin and stdout.
     Session(Settings),
+    /// Dial out to a collector, and speak the protocol over that.
+    Dial(Dialling),
     /// Say how to use it.
     Help,
     /// Say the version.
@@ -42,14 +45,41 @@ pub struct Settings {
     pub highest_version: u32,
 }
 
+/// Where to dial out to, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dialling {
+    /// How sessions with this agent are to be held.
+    pub settings: Settings,
+    /// The collector's URL.
+    pub collector: String,
+    /// The SHA-256 of the collector's certificate, or of the one that issued it; without it, the system's authorities are trusted.
+    pub fingerprint: Option<String>,
+    /// An enrolment token, beside the one that is kept.
+    pub token: Option<String>,
+    /// Where the credential is kept.
+    pub keep: Keep,
+}
+
+/// Where the credential of an agent that dials out is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Keep {
+    /// In the Secret of this name in the agent's own namespace.
+    Secret(String),
+    /// In this file.
+    File(PathBuf),
+}
+
+/// The Secret that an agent's credential is kept in unless another is named.
+pub const CREDENTIAL_SECRET: &str = "prejoin-collector";
+
 /// What is wrong with the arguments or the environment.
 #[derive(Debug, thiserror::Error)]
 pub enum ArgumentError {
     /// No verb.
-    #[error("say `wait` or `session`")]
+    #[error("say `wait`, `session` or `dial`")]
     NoVerb,
     /// Another verb.
-    #[error("`{0}` is neither `wait` nor `session`")]
+    #[error("`{0}` is none of `wait`, `session` and `dial`")]
     UnknownVerb(String),
     /// An option that is not known, has no value, or a value too many.
     #[error(transparent)]
@@ -75,16 +105,31 @@ pub enum ArgumentError {
     /// A variable that holds no text.
     #[error("{0} is not UTF-8")]
     NotUtf8(&'static str),
+    /// Nowhere to dial to.
+    #[error("say where to dial out to: --collector URL, or PREJOIN_COLLECTOR")]
+    NoCollector,
 }
 
 /// How to use an agent.
 pub const HELP: &str = "\
 wait      idle as a container's main process; sessions are started beside it, by exec
 session   speak prejoin's protocol on stdin and stdout, log to stderr, end with the stream
+dial      dial out to a collector and speak the protocol over that, for this agent and those of the nodes; dial again
+          whenever the connection ends (cluster agent only)
 
 Options of `wait`
   --deadline SECONDS     end after this time
   --remove-namespace     at the deadline, remove the namespace that this runs in (cluster agent only)
+
+Options of `dial`, besides those of `session`
+  --collector URL        where to: https://collector.example:8443
+  --fingerprint SHA256   of the collector's certificate, or of the one that issued it; default: the authorities that the
+                         system knows, or SSL_CERT_FILE names
+  --enroll TOKEN         the one-time token to trade for a credential; default: the one that is kept
+  --credential-secret NAME
+                         the Secret of the own namespace that token and credential are kept in;
+                         default: prejoin-collector
+  --credential-file PATH the file that they are kept in instead
 
 Options of `session`: what the agent does at most, whatever it is asked
   --allow-target CIDR    send only there; may be repeated. Default: every single host but the own; the own host
@@ -97,7 +142,8 @@ Options of `session`: what the agent does at most, whatever it is asked
 
 The environment says the same for all sessions, lists separated by commas: PREJOIN_ALLOW_TARGET, PREJOIN_ALLOW_PORT,
 PREJOIN_MAX_RATE, PREJOIN_MAX_DEADLINE, PREJOIN_NODE_NAME, PREJOIN_HIGHEST_VERSION. Where both speak, what both allow
-is allowed, and the environment's name counts.
+is allowed, and the environment's name counts. Of `dial`: PREJOIN_COLLECTOR, PREJOIN_COLLECTOR_FINGERPRINT,
+PREJOIN_ENROLL_TOKEN, where arguments count before them; HTTPS_PROXY and NO_PROXY as everywhere.
 ";
 
 /// Reads arguments (without the program's name) and environment.
@@ -115,7 +161,11 @@ pub fn parse(
     };
     match verb.to_str() {
         Some("wait") => waiting(&mut parser),
-        Some("session") => session(&mut parser, environment),
+        Some("session") => match session(&mut parser, &environment, |_, _| Ok(false))? {
+            Some(settings) => Ok(Command::Session(settings)),
+            None => Ok(Command::Help),
+        },
+        Some("dial") => dial(&mut parser, &environment),
         _ => Err(ArgumentError::UnknownVerb(verb.to_string_lossy().into_owned())),
     }
 }
@@ -132,17 +182,56 @@ fn waiting(parser: &mut lexopt::Parser) -> Result<Command, ArgumentError> {
     Ok(Command::Wait(waiting))
 }
 
+fn dial(
+    parser: &mut lexopt::Parser,
+    environment: &impl Fn(&'static str) -> Option<OsString>,
+) -> Result<Command, ArgumentError> {
+    let mut collector = variable("PREJOIN_COLLECTOR", environment)?;
+    let mut fingerprint = variable("PREJOIN_COLLECTOR_FINGERPRINT", environment)?;
+    let mut token = variable("PREJOIN_ENROLL_TOKEN", environment)?;
+    let mut keep = Keep::Secret(CREDENTIAL_SECRET.to_owned());
+    let settings = session(parser, environment, |option, parser| {
+        match option {
+            "collector" => collector = Some(parser.value()?.string()?),
+            "fingerprint" => fingerprint = Some(parser.value()?.string()?),
+            "enroll" => token = Some(parser.value()?.string()?),
+            "credential-secret" => keep = Keep::Secret(parser.value()?.string()?),
+            "credential-file" => keep = Keep::File(parser.value()?.into()),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    let Some(settings) = settings else {
+        return Ok(Command::Help);
+    };
+    Ok(Command::Dial(Dialling {
+        settings,
+        collector: collector.ok_or(ArgumentError::NoCollector)?,
+        fingerprint,
+        token,
+        keep,
+    }))
+}
+
+/// A variable that says something.
+fn variable(
+    name: &'static str,
+    environment: &impl Fn(&'static str) -> Option<OsString>,
+) -> Result<Option<String>, ArgumentError> {
+    let value = environment(name).filter(|value| !value.is_empty());
+    value
+        .map(OsString::into_string)
+        .transpose()
+        .map_err(|_| ArgumentError::NotUtf8(name))
+}
+
+/// The options of a session, and those that `other` takes besides; nothing if help is asked for.
 fn session(
     parser: &mut lexopt::Parser,
-    environment: impl Fn(&'static str) -> Option<OsString>,
-) -> Result<Command, ArgumentError> {
-    let variable = |name: &'static str| {
-        let value = environment(name).filter(|value| !value.is_empty());
-        value
-            .map(OsString::into_string)
-            .transpose()
-            .map_err(|_| ArgumentError::NotUtf8(name))
-    };
+    environment: &impl Fn(&'static str) -> Option<OsString>,
+    mut other: impl FnMut(&str, &mut lexopt::Parser) -> Result<bool, ArgumentError>,
+) -> Result<Option<Settings>, ArgumentError> {
+    let variable = |name| variable(name, environment);
     let mut fixed = OwnersWord::default();
     for target in list(variable("PREJOIN_ALLOW_TARGET")?.as_deref()) {
         fixed.targets.push(cidr(target)?);
@@ -176,11 +265,17 @@ fn session(
                 let value = parser.value()?.string()?;
                 highest_version = highest_version.min(version("--highest-version", &value)?);
             }
-            Short('h') | Long("help") => return Ok(Command::Help),
-            other => return Err(other.unexpected().into()),
+            Short('h') | Long("help") => return Ok(None),
+            Long(option) => {
+                let option = option.to_owned();
+                if !other(&option, parser)? {
+                    return Err(Long(&option).unexpected().into());
+                }
+            }
+            argument => return Err(argument.unexpected().into()),
         }
     }
-    Ok(Command::Session(Settings {
+    Ok(Some(Settings {
         allow: Allow::all_of([fixed, given]),
         node_name: fixed_name.or(given_name),
         highest_version,
@@ -251,10 +346,10 @@ mod tests {
         );
         assert_eq!(parse_with("--version", &[]), Ok(Command::Version));
         assert_eq!(parse_with("session --help", &[]), Ok(Command::Help));
-        assert_eq!(parse_with("", &[]), Err("say `wait` or `session`".to_owned()));
+        assert_eq!(parse_with("", &[]), Err("say `wait`, `session` or `dial`".to_owned()));
         assert_eq!(
             parse_with("serve", &[]),
-            Err("`serve` is neither `wait` nor `session`".to_owned())
+            Err("`serve` is none of `wait`, `session` and `dial`".to_owned())
         );
         assert!(parse_with("wait session", &[]).is_err());
     }
@@ -287,6 +382,36 @@ mod tests {
         assert!(settings.allow.target("198.51.100.1".parse().unwrap()).is_err());
         assert_eq!(settings.allow.limits().rate, 10);
         assert!(settings.allow.port(1).is_ok());
+    }
+
+    #[test]
+    fn dialling_out_has_options_of_its_own_besides_those_of_sessions() {
+        let environment = [
+            ("PREJOIN_COLLECTOR", "https://one.example"),
+            ("PREJOIN_ENROLL_TOKEN", "first"),
+            ("PREJOIN_ALLOW_TARGET", "10.0.0.0/8"),
+        ];
+        let dialling = |arguments: &str| match parse_with(arguments, &environment) {
+            Ok(Command::Dial(dialling)) => dialling,
+            other => panic!("{other:?}"),
+        };
+        let from_environment = dialling("dial");
+        assert_eq!(from_environment.collector, "https://one.example");
+        assert_eq!(from_environment.token.as_deref(), Some("first"));
+        assert_eq!(from_environment.keep, Keep::Secret(CREDENTIAL_SECRET.to_owned()));
+        let target = |address: &str| from_environment.settings.allow.target(address.parse().unwrap()).is_ok();
+        assert!(target("10.1.1.1") && !target("192.0.2.1"));
+        let given = dialling(
+            "dial --collector https://two.example --fingerprint 00 --enroll second --credential-file /keep --max-rate 7",
+        );
+        assert_eq!(given.collector, "https://two.example");
+        assert_eq!(given.fingerprint.as_deref(), Some("00"));
+        assert_eq!(given.token.as_deref(), Some("second"));
+        assert_eq!(given.keep, Keep::File("/keep".into()));
+        assert_eq!(given.settings.allow.limits().rate, 7);
+        assert!(parse_with("dial", &[]).unwrap_err().contains("--collector"));
+        assert!(parse_with("session --collector x", &environment).is_err());
+        assert_eq!(parse_with("dial --help", &[]), Ok(Command::Help));
     }
 
     #[test]

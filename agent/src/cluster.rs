@@ -123,6 +123,19 @@ pub fn configure(config: &mut kube::Config, timeout: Duration) {
     config.reset_reader_on_write = true;
 }
 
+/// The configuration of the cluster that this runs in: a pod's service account, unless `KUBECONFIG` names a file. Says in one line why there
+/// is none.
+pub async fn own_config() -> Result<kube::Config, String> {
+    if std::env::var_os("KUBECONFIG").is_none_or(|path| path.is_empty()) {
+        return kube::Config::incluster().map_err(|error| format!("no service account to read the API with: {error}"));
+    }
+    let reading = kube::config::Kubeconfig::from_env().map_err(|error| format!("KUBECONFIG: {error}"))?;
+    let reading = reading.ok_or_else(|| "KUBECONFIG names no file".to_owned())?;
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(reading, &options).await;
+    config.map_err(|error| format!("KUBECONFIG: {error}"))
+}
+
 /// Makes a client from a configuration set up by [`configure`], or says in one line why that is not possible.
 pub fn connect(config: kube::Config) -> Result<kube::Client, Unknown> {
     kube::Client::try_from(config).map_err(|error| client_failure(&error))

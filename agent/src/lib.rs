@@ -6,12 +6,18 @@ pub mod arguments;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod datagram;
+#[cfg(feature = "cluster")]
+pub mod dial;
+#[cfg(feature = "cluster")]
+pub mod exec;
 pub mod listen;
 pub mod node;
 pub mod nonce;
 pub mod probe;
 pub mod program;
 pub mod protocol;
+#[cfg(feature = "cluster")]
+pub mod proxy;
 pub mod session;
 mod sys;
 pub mod wait;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::LocalBoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::arguments::{self, Command, Settings};
+use crate::arguments::{self, Command, Dialling, Settings};
 use crate::protocol::Role;
 use crate::session::{self, Agent, Ended, ReadCluster};
 use crate::wait::{self, Woken};
@@ -29,7 +29,12 @@ pub struct ClusterApi {
     pub read: ReadCluster,
     /// Removes the namespace that this runs in, or says why not.
     pub remove_namespace: fn() -> LocalBoxFuture<'static, Result<(), String>>,
+    /// Dials out with this agent until the last says what ends it; an error says what was wrong with the arguments.
+    pub dial: fn(Agent, Dialling, Stop) -> LocalBoxFuture<'static, Result<&'static str, String>>,
 }
+
+/// Comes to its end when the agent is told to stop, and says by what.
+pub type Stop = LocalBoxFuture<'static, &'static str>;
 
 /// Runs an agent of this role; one of the cluster role has an API.
 pub fn main(name: &str, role: Role, api: Option<ClusterApi>) -> ExitCode {
@@ -46,6 +51,13 @@ pub fn main(name: &str, role: Role, api: Option<ClusterApi>) -> ExitCode {
             Ok(Ended::Closed) => ExitCode::SUCCESS,
             Ok(ended) => fail(name, CUT_SHORT, &ended),
             Err(error) => fail(name, CUT_SHORT, &error),
+        },
+        Ok(Command::Dial(dialling)) => match api {
+            Some(api) => match dial(dialling, api) {
+                Ok(_) => ExitCode::SUCCESS,
+                Err(error) => fail(name, USAGE, &error),
+            },
+            None => fail(name, USAGE, &"this agent has no cluster to dial out for"),
         },
         Ok(Command::Help) => say(&format!(
             "{name}: reads this node and probes from it, for `prejoin`\n\n{}",
@@ -68,41 +80,64 @@ fn remove_namespace(name: &str, api: &ClusterApi) -> ExitCode {
 }
 
 fn session(settings: Settings, role: Role, cluster: Option<ReadCluster>) -> Result<Ended, session::SessionError> {
+    let agent = agent(settings, role, cluster);
+    // Whatever hangs: this does not.
+    let longest = u64::from(agent.allow.limits().deadline_seconds) + GRACE.as_secs();
+    nix::unistd::alarm::set(u32::try_from(longest).unwrap_or(u32::MAX));
+    let runtime = runtime()?;
+    let ended = runtime
+        .block_on(async { session::run(&agent, tokio::io::stdin(), tokio::io::stdout(), told_to_stop()?).await });
+    // A thread may still sit in a read of stdin, or in a name's resolution: neither is waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Dials out until a signal ends it.
+fn dial(dialling: Dialling, api: ClusterApi) -> Result<&'static str, String> {
+    let agent = agent(dialling.settings.clone(), Role::Cluster, Some(api.read));
+    let runtime = runtime().map_err(|error| error.to_string())?;
+    let ended = runtime.block_on(async {
+        let stop = told_to_stop().map_err(|error| error.to_string())?;
+        (api.dial)(agent, dialling, Box::pin(stop)).await
+    });
+    runtime.shutdown_background();
+    ended
+}
+
+fn agent(settings: Settings, role: Role, cluster: Option<ReadCluster>) -> Agent {
     let node = settings
         .node_name
         .or_else(|| nix::unistd::gethostname().ok()?.into_string().ok());
-    let agent = Agent {
+    Agent {
         role,
         node: node.unwrap_or_default(),
         allow: settings.allow,
         highest_version: settings.highest_version,
         cluster,
-    };
-    // Whatever hangs: this does not.
-    let longest = u64::from(agent.allow.limits().deadline_seconds) + GRACE.as_secs();
-    nix::unistd::alarm::set(u32::try_from(longest).unwrap_or(u32::MAX));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(MOST_THREADS.min(available_parallelism().map_or(1, NonZero::get)))
         .enable_all()
-        .build()?;
-    let ended = runtime.block_on(async {
-        let (mut terminate, mut interrupt, mut hang_up) = (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::hangup())?,
-        );
-        let stop = async {
-            tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-                _ = hang_up.recv() => "SIGHUP",
-            }
-        };
-        session::run(&agent, tokio::io::stdin(), tokio::io::stdout(), stop).await
-    });
-    // A thread may still sit in a read of stdin, or in a name's resolution: neither is waited for.
-    runtime.shutdown_background();
-    ended
+        .build()
+}
+
+/// Resolves at the first signal that ends a program.
+fn told_to_stop() -> io::Result<impl Future<Output = &'static str>> {
+    let (mut terminate, mut interrupt, mut hang_up) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    );
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            _ = hang_up.recv() => "SIGHUP",
+        }
+    })
 }
 
 fn say(text: &str) -> ExitCode {

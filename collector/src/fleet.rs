@@ -5,7 +5,6 @@
 
 mod kubeconfig;
 mod progress;
-mod proxy;
 mod side_by_side;
 
 use std::collections::hash_map::Entry;

@@ -13,6 +13,7 @@ use prejoin_agent::protocol::{
     AgentLimits, Answer, Ask, FailureKind, HeardProbe, ListenOn, ListenerState, OLDEST_PROTOCOL_VERSION, Open, Opened,
     PROTOCOL_VERSION, ProbeOrder, Reply, Request, limits,
 };
+use prejoin_checks::facts::ClusterFacts;
 use prejoin_checks::facts::kernel::NodeFacts;
 use prejoin_checks::facts::provenance::Unknown;
 use prejoin_checks::observation::{AgentFailure, AgentFailureKind, Sent};
@@ -126,6 +127,23 @@ impl Session {
     /// Whether what was heard can be asked for: version 1 of the protocol cannot.
     pub fn tells_what_it_heard(&self) -> bool {
         self.version > 1
+    }
+
+    /// What the cluster's API says, under the name that the session has; an answer beyond `at_most_bytes` is refused.
+    pub async fn cluster_facts(
+        &mut self,
+        read_secrets: bool,
+        at_most_bytes: usize,
+        patience: Duration,
+    ) -> Result<ClusterFacts, Trouble> {
+        let deadline = Instant::now() + patience;
+        self.answers.set_limit(at_most_bytes.min(limits::ANSWER_LINE_BYTES));
+        let answer = self.ask(Ask::ClusterFacts { read_secrets }, deadline).await;
+        self.answers.set_limit(limits::SHORT_ANSWER_LINE_BYTES);
+        match answer? {
+            Answer::ClusterFacts(facts) => Ok(*facts),
+            other => Err(unasked("cluster_facts", &other).into()),
+        }
     }
 
     /// What the node's kernel says.

@@ -95,6 +95,39 @@ fn kustomize_helm_and_print_give_the_same_objects_in_every_mode() {
 }
 
 #[test]
+fn a_collector_to_dial_out_to_is_in_all_three_alike() {
+    let Some((kubectl, helm)) = tools() else { return };
+    let printed_with = printed(&[
+        "--collector",
+        "https://collector.example:8443",
+        "--enroll",
+        "replace-me",
+    ]);
+    assert_eq!(printed_with.len(), 13);
+    let mut kustomize = Command::new(&kubectl);
+    kustomize.arg("kustomize").arg(manifests().join("overlays/collector"));
+    assert_same(&printed_with, &rendered(kustomize));
+    let values = [
+        "collector.url=https://collector.example:8443",
+        "collector.token=replace-me",
+    ];
+    assert_same(&printed_with, &templated(&helm, "prejoin-system", &values));
+
+    let fingerprint = "0f".repeat(32);
+    let printed_with = printed(&[
+        "-n",
+        "tools",
+        "--collector",
+        "https://collector.example",
+        "--collector-fingerprint",
+        &fingerprint,
+    ]);
+    let fingerprint = format!("collector.fingerprint={fingerprint}");
+    let values = ["collector.url=https://collector.example", fingerprint.as_str()];
+    assert_same(&printed_with, &templated(&helm, "tools", &values));
+}
+
+#[test]
 fn helm_and_print_understand_the_same_options() {
     let Some((_, helm)) = tools() else { return };
     let printed = printed(&[

@@ -92,6 +92,16 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         }
     }
 
+    /// From now on lines may be so long.
+    pub fn set_limit(&mut self, bytes: usize) {
+        self.limit = bytes;
+    }
+
+    /// What comes after the lines that were read, for another reader.
+    pub fn into_rest(self) -> BufReader<R> {
+        self.input
+    }
+
     /// The next line as a value; `None` when the stream ended after a whole line. Can be dropped like [`LineReader::next_line`].
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, LineError> {
         self.next_line().await?.map(decode).transpose()

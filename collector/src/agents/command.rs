@@ -29,7 +29,7 @@ pub fn run(command: &AgentsCommand) -> Result<u8, Error> {
 }
 
 fn print(args: &cli::Install) -> Result<u8, Error> {
-    let objects = manifest::installed(&args.image.wanted(&args.placed.namespace, args.mode));
+    let objects = manifest::installed(&args.wanted()?);
     let yaml = serde_saphyr::to_string_multiple(&objects);
     let yaml = yaml.map_err(|error| Error::Internal(format!("cannot write YAML: {error}")))?;
     output::stdout(|out| out.write_all(yaml.as_bytes()))?;
@@ -37,7 +37,7 @@ fn print(args: &cli::Install) -> Result<u8, Error> {
 }
 
 fn install(args: &cli::Install) -> Result<u8, Error> {
-    let wanted = args.image.wanted(&args.placed.namespace, args.mode);
+    let wanted = args.wanted()?;
     let how = How {
         dry_run: args.dry_run.is_some(),
         force_conflicts: args.force_conflicts,

@@ -48,6 +48,9 @@ pub struct Applied {
 pub async fn install(client: &kube::Client, wanted: &Wanted, how: How) -> Result<Applied, Trouble> {
     server::require_version(client).await?;
     permissions::require(client, Access::Install, Some(&wanted.namespace)).await?;
+    if wanted.collector.is_some() {
+        permissions::require(client, Access::Collector, Some(&wanted.namespace)).await?;
+    }
     let objects = manifest::installed(wanted);
     let mut done = Applied::default();
     let to_apply = examine(client, &objects, &wanted.namespace, &mut done).await?;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use k8s_openapi::ByteString;
+use prejoin_agent::dial::trust::Fingerprint;
 use prejoin_checks::profile::Profile;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -15,10 +17,7 @@ pub const NAMESPACE: &str = "prejoin-system";
 pub const IMAGE: &str = concat!("prejoin/agent:", env!("CARGO_PKG_VERSION"));
 /// The label that everything carries which is installed.
 pub const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "prejoin");
-/// What the pods of agents are labelled with.
-pub const LABEL: &str = "app.kubernetes.io/name=prejoin-agent";
-/// Leaves out what is there for one audit only.
-pub const NOT_OF_A_RUN: &str = "!prejoin.dev/run";
+pub use prejoin_agent::exec::{LABEL, NOT_OF_A_RUN};
 /// The label of what is there for one audit only; its value is the run's id.
 pub const RUN: &str = "prejoin.dev/run";
 /// The annotation of a run's namespace and Job: after so many seconds they are leftovers.
@@ -40,6 +39,11 @@ const CLUSTER_AGENT: [&str; 4] = [
     include_str!("../../../manifests/components/cluster-agent/cluster-agent.yaml"),
 ];
 const CLUSTER_AGENT_POLICY: &str = include_str!("../../../manifests/components/cluster-agent/network-policy.yaml");
+const COLLECTOR: [&str; 2] = [
+    include_str!("../../../manifests/components/collector/credential.yaml"),
+    include_str!("../../../manifests/components/collector/role.yaml"),
+];
+const DIALS: &str = include_str!("../../../manifests/components/collector/cluster-agent-patch.yaml");
 const RESTRICTED: &str = include_str!("../../../manifests/components/restricted/node-agent-patch.yaml");
 const ANCHOR: &str = include_str!("../../../manifests/run/anchor.yaml");
 const PODS: &str = include_str!("../../../manifests/run/pods.yaml");
@@ -75,6 +79,19 @@ pub struct Wanted {
     pub node_selector: BTreeMap<String, String>,
     /// Which agents.
     pub mode: Mode,
+    /// The collector that the cluster agent dials out to, if there is one.
+    pub collector: Option<DialOut>,
+}
+
+/// A collector to dial out to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DialOut {
+    /// Its URL.
+    pub url: String,
+    /// The SHA-256 of its certificate, or of the one that issued it; without it, the agent has to know the authority.
+    pub fingerprint: Option<Fingerprint>,
+    /// The one-time token; without it, the agent has a credential already.
+    pub token: Option<String>,
 }
 
 impl Default for Wanted {
@@ -85,6 +102,7 @@ impl Default for Wanted {
             pull_secret: None,
             node_selector: BTreeMap::new(),
             mode: Mode::default(),
+            collector: None,
         }
     }
 }
@@ -152,6 +170,9 @@ pub fn installed(wanted: &Wanted) -> Vec<Value> {
     files.extend(BASE);
     if wanted.mode != Mode::Node {
         files.extend(CLUSTER_AGENT);
+        if wanted.collector.is_some() {
+            files.extend(COLLECTOR);
+        }
     }
     let mut objects: Vec<Value> = files.into_iter().flat_map(documents).collect();
     for object in &mut objects {
@@ -225,9 +246,16 @@ fn settle(object: &mut Value, wanted: &Wanted) {
         for subject in subjects(object) {
             subject["namespace"] = namespace.clone();
         }
-        if kind(object) == "Role" {
-            object["rules"][0]["resourceNames"] = json!([namespace]);
+        let rules = object.get_mut("rules").and_then(Value::as_array_mut);
+        for rule in rules.into_iter().flatten() {
+            // The Role of a run, which may remove its namespace.
+            if rule["resources"] == json!(["namespaces"]) && rule.get("resourceNames").is_some() {
+                rule["resourceNames"] = json!([namespace]);
+            }
         }
+    }
+    if let Some(collector) = &wanted.collector {
+        dial_out(object, collector);
     }
     if kind(object) == "DaemonSet" && name(object) == "prejoin-agent" && wanted.mode == Mode::Restricted {
         let patch: json_patch::Patch = serde_saphyr::from_str(RESTRICTED).expect("the embedded patch is one");
@@ -244,6 +272,36 @@ fn settle(object: &mut Value, wanted: &Wanted) {
     }
     for (label, value) in &wanted.node_selector {
         pod["nodeSelector"][label] = json!(value);
+    }
+}
+
+/// Puts the collector into what dials out to it.
+fn dial_out(object: &mut Value, collector: &DialOut) {
+    match kind(object) {
+        "Secret" => {
+            if let Some(object) = object.as_object_mut() {
+                object.remove("data");
+            }
+            if let Some(token) = &collector.token {
+                object["data"] = json!({ "token": ByteString(token.clone().into_bytes()) });
+            }
+        }
+        "Deployment" => {
+            let patch: json_patch::Patch = serde_saphyr::from_str(DIALS).expect("the embedded patch is one");
+            json_patch::patch(object, &patch).expect("the embedded patch fits the embedded Deployment");
+            let container = &mut object["spec"]["template"]["spec"]["containers"][0];
+            for variable in container["env"].as_array_mut().into_iter().flatten() {
+                match variable["name"].as_str() {
+                    Some("PREJOIN_COLLECTOR") => variable["value"] = json!(collector.url),
+                    Some("PREJOIN_COLLECTOR_FINGERPRINT") => {
+                        let fingerprint = collector.fingerprint.map(|fingerprint| fingerprint.to_string());
+                        variable["value"] = json!(fingerprint.unwrap_or_default());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
     }
 }
 

@@ -26,12 +26,12 @@ pub(super) struct Kind {
 impl Kind {
     /// Whether agents for one audit have such an object.
     fn is_of_runs(&self) -> bool {
-        self.name == "Namespace" || self.namespaced && self.name != "Deployment"
+        self.name == "Namespace" || self.namespaced && !matches!(self.name, "Deployment" | "Secret")
     }
 
-    /// Whether only those have such an object that look at clusters which are joined already.
-    fn is_of_joined(&self) -> bool {
-        matches!(self.name, "Service" | "ServiceExport")
+    /// Whether only those have such an object that look at clusters which are joined already, or dial out.
+    fn is_of_some(&self) -> bool {
+        matches!(self.name, "Service" | "ServiceExport" | "Secret")
     }
 }
 
@@ -46,7 +46,7 @@ const fn kind(group: &'static str, name: &'static str, plural: &'static str, nam
 }
 
 /// Every kind of object that is ever installed, in the order of removal: what runs first, the namespace last.
-pub(super) const KINDS: [Kind; 13] = [
+pub(super) const KINDS: [Kind; 14] = [
     Kind {
         version: "v1alpha1",
         ..kind("multicluster.x-k8s.io", "ServiceExport", "serviceexports", true)
@@ -58,6 +58,7 @@ pub(super) const KINDS: [Kind; 13] = [
     kind("networking.k8s.io", "NetworkPolicy", "networkpolicies", true),
     kind("rbac.authorization.k8s.io", "RoleBinding", "rolebindings", true),
     kind("rbac.authorization.k8s.io", "Role", "roles", true),
+    kind("", "Secret", "secrets", true),
     kind("", "ServiceAccount", "serviceaccounts", true),
     kind(
         "rbac.authorization.k8s.io",
@@ -323,7 +324,7 @@ pub(super) async fn labelled(client: &kube::Client, scope: Scope<'_>, which: Whi
                 // A namespace that is not there, or a kind that is not served.
                 Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
                 // Who may not even list them has made none: that is asked before anything is made.
-                Err(kube::Error::Api(status)) if status.code == 403 && kind.is_of_joined() => Ok(Vec::new()),
+                Err(kube::Error::Api(status)) if status.code == 403 && kind.is_of_some() => Ok(Vec::new()),
                 Err(error) => Err(Trouble::of(&format!("list {}", kind.plural), &error)),
             }
         }

@@ -28,6 +28,8 @@ pub enum Access {
     Ephemeral,
     /// The same for clusters that are joined already, with a Service to reach through the mesh: what that takes besides.
     Joined,
+    /// Install agents that dial out to a collector: what that takes besides.
+    Collector,
 }
 
 /// Some verbs on some resources of one API group.
@@ -181,6 +183,23 @@ const JOINED: &[Rule] = &[
     ),
 ];
 
+const COLLECTOR: &[Rule] = &[
+    rule(
+        "",
+        &["secrets"],
+        KEEP,
+        true,
+        "The token for the collector, in a Secret where the agent keeps its credential then.",
+    ),
+    rule(
+        RBAC,
+        &["roles", "rolebindings"],
+        KEEP,
+        true,
+        "Lets the cluster agent keep that credential, and reach the agents of the nodes. Nobody may give what he has not: whoever installs it needs the rules of exec.yaml as well.",
+    ),
+];
+
 impl Access {
     fn rules(self) -> &'static [Rule] {
         match self {
@@ -189,6 +208,7 @@ impl Access {
             Self::Install => INSTALL,
             Self::Ephemeral => EPHEMERAL,
             Self::Joined => JOINED,
+            Self::Collector => COLLECTOR,
         }
     }
 
@@ -235,6 +255,10 @@ impl Access {
             Self::Joined => (
                 "prejoin-joined",
                 "Tries a Service through a mesh that is there already, besides what prejoin-ephemeral permits. Bind it with a ClusterRoleBinding.",
+            ),
+            Self::Collector => (
+                "prejoin-install-collector",
+                "Installs agents that dial out to a collector, besides what prejoin-install permits. Bind it with a RoleBinding in their namespace.",
             ),
         };
         let mut yaml = format!(
@@ -364,6 +388,7 @@ mod tests {
             (Access::Install, "install.yaml"),
             (Access::Ephemeral, "ephemeral.yaml"),
             (Access::Joined, "joined.yaml"),
+            (Access::Collector, "install-collector.yaml"),
         ] {
             let path = format!("{}/../manifests/rbac/{file}", env!("CARGO_MANIFEST_DIR"));
             let made = access.roles();
@@ -403,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn no_role_reads_a_secret() {
+    fn no_role_reads_a_secret_but_that_for_agents_that_keep_one() {
         for access in [
             Access::Read,
             Access::Exec,

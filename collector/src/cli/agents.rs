@@ -1,13 +1,15 @@
 //! `prejoin agents`.
 
 use clap::{Args, Subcommand, ValueEnum};
+use prejoin_agent::dial::trust::Fingerprint;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Clusters, ListFormat};
-use crate::agents::manifest::{self, Mode, Wanted};
+use crate::agents::manifest::{self, DialOut, Mode, Wanted};
 use crate::agents::permissions::Access;
 use crate::config::Timeout;
+use crate::error::Error;
 
 /// `prejoin agents`.
 #[derive(Debug, Subcommand)]
@@ -57,6 +59,7 @@ impl Image {
             pull_secret: self.image_pull_secret.clone(),
             node_selector: self.node_selector.iter().cloned().collect(),
             mode,
+            collector: None,
         }
     }
 }
@@ -114,6 +117,21 @@ pub struct Install {
     /// Which agents, and what they may
     #[arg(long, value_enum, default_value_t)]
     pub mode: Mode,
+    /// The collector that stays, for the cluster agent to dial out to: https://collector.example:8443
+    #[arg(long, env = "PREJOIN_COLLECTOR", hide_env_values = true, value_parser = collector, value_name = "URL")]
+    pub collector: Option<String>,
+    /// The one-time token that `prejoin serve enroll` printed; agents that were enrolled before need none
+    #[arg(
+        long,
+        env = "PREJOIN_ENROLL_TOKEN",
+        hide_env_values = true,
+        requires = "collector",
+        value_name = "TOKEN"
+    )]
+    pub enroll: Option<String>,
+    /// The SHA-256 of the collector's certificate, or of the one that issued it, as `prejoin serve enroll` printed it
+    #[arg(long, requires = "collector", value_name = "SHA256")]
+    pub collector_fingerprint: Option<Fingerprint>,
     /// Print the objects instead of applying them; asks no cluster
     #[arg(long, conflicts_with = "dry_run")]
     pub print: bool,
@@ -126,6 +144,26 @@ pub struct Install {
     /// How long agents may take to become ready
     #[arg(long, default_value = "2m", value_name = "DURATION")]
     pub timeout: Timeout,
+}
+
+impl Install {
+    /// What is to be installed.
+    pub fn wanted(&self) -> Result<Wanted, Error> {
+        if self.collector.is_some() && self.mode == Mode::Node {
+            return Err(Error::Usage(
+                "--collector: it is the cluster agent that dials out, and --mode node has none".to_owned(),
+            ));
+        }
+        let collector = self.collector.clone().map(|url| DialOut {
+            url,
+            fingerprint: self.collector_fingerprint,
+            token: self.enroll.clone(),
+        });
+        Ok(Wanted {
+            collector,
+            ..self.image.wanted(&self.placed.namespace, self.mode)
+        })
+    }
 }
 
 /// `prejoin agents status`.
@@ -186,6 +224,15 @@ fn label(text: &str) -> Result<(String, String), String> {
         return Err("the label is empty".to_owned());
     }
     Ok((label.to_owned(), value.to_owned()))
+}
+
+/// The URL of a collector: TLS always.
+fn collector(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").unwrap_or_default().trim_end_matches('/');
+    if host.is_empty() || host.contains(['/', '?', '#', ' ']) {
+        return Err("a collector is named as https://collector.example:8443".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// A name as namespaces and Secrets have it (RFC 1123): anything else would end up in a path.

@@ -4,9 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use prejoin_agent::proxy;
 use prejoin_checks::facts::provenance::{Reason, Unknown};
-
-use super::proxy;
 
 /// Why a kubeconfig, or a context in it, cannot be used.
 #[derive(Debug, thiserror::Error)]

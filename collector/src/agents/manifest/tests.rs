@@ -84,6 +84,7 @@ fn options_reach_every_object_that_has_a_place_for_them() {
         pull_secret: Some("pull".to_owned()),
         node_selector: BTreeMap::from([("pool".to_owned(), "edge".to_owned())]),
         mode: Mode::Cluster,
+        collector: None,
     };
     for objects in [installed(&wanted), for_run(&wanted, &run(true))] {
         assert!(!json!(objects).to_string().contains(NAMESPACE));
@@ -219,6 +220,8 @@ fn the_chart_has_the_same_objects() {
             "cluster-agent-network-policy.yaml",
         ),
         ("components/cluster-agent/cluster-agent.yaml", "cluster-agent.yaml"),
+        ("components/collector/credential.yaml", "collector-credential.yaml"),
+        ("components/collector/role.yaml", "collector-role.yaml"),
     ];
     for (original, copy) in copies {
         let original = std::fs::read_to_string(manifests.join(original)).unwrap();
@@ -296,4 +299,53 @@ fn a_test_service_has_one_name_everywhere_and_a_pod_behind_it_in_one_cluster() {
         find(&exported, "Namespace")["metadata"]["annotations"][GLOBAL_NAMESPACE],
         "true"
     );
+}
+
+fn dialling_out(token: Option<&str>) -> Vec<Value> {
+    installed(&Wanted {
+        namespace: "tools".to_owned(),
+        collector: Some(DialOut {
+            url: "https://collector.test:9443".to_owned(),
+            fingerprint: Some("0f".repeat(32).parse().unwrap()),
+            token: token.map(str::to_owned),
+        }),
+        ..Wanted::default()
+    })
+}
+
+#[test]
+fn a_cluster_agent_that_dials_out_is_told_where_to_and_keeps_its_credential_in_one_secret() {
+    let objects = dialling_out(Some("pje_1"));
+    let container = &find(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["command"], json!(["/prejoin-cluster-agent", "dial"]));
+    let value = |name: &str| {
+        let variables = container["env"].as_array().unwrap();
+        let found = variables.iter().find(|variable| variable["name"] == name);
+        found.map(|variable| variable["value"].clone())
+    };
+    assert_eq!(value("PREJOIN_COLLECTOR"), Some(json!("https://collector.test:9443")));
+    assert_eq!(value("PREJOIN_COLLECTOR_FINGERPRINT"), Some(json!("0f".repeat(32))));
+    assert_eq!(value("PREJOIN_NODE_NAME"), Some(Value::Null));
+    assert_eq!(find(&objects, "Secret")["data"], json!({ "token": "cGplXzE=" }));
+    // Another installation without a token leaves what the agent keeps there.
+    assert_eq!(find(&dialling_out(None), "Secret").get("data"), None);
+}
+
+#[test]
+fn who_dials_out_may_read_one_secret_and_start_sessions_in_its_own_namespace() {
+    let objects = dialling_out(Some("t"));
+    let role = find(&objects, "Role");
+    assert_eq!(role["metadata"]["namespace"], "tools");
+    assert_eq!(
+        role["rules"],
+        json!([
+            { "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["prejoin-collector"], "verbs": ["get", "patch"] },
+            { "apiGroups": [""], "resources": ["pods"], "verbs": ["list"] },
+            { "apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create", "get"] },
+        ])
+    );
+    assert_eq!(find(&objects, "RoleBinding")["subjects"][0]["namespace"], "tools");
+    let name = prejoin_agent::arguments::CREDENTIAL_SECRET;
+    assert_eq!(find(&objects, "Secret")["metadata"]["name"], name);
+    assert!(!kinds(&installed(&Wanted::default())).contains(&"Role"));
 }

@@ -238,6 +238,7 @@ impl<'a> Conversation<'a> {
 }
 
 /// Where the answers to one request go.
+#[derive(Clone)]
 struct Answers {
     id: u64,
     queue: mpsc::Sender<Reply>,

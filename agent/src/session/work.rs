@@ -12,6 +12,7 @@ use prejoin_checks::facts::provenance::{Reason, Unknown};
 use prejoin_checks::observation::Sent;
 use prejoin_checks::plan::{Pace, ProbeKind};
 use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
 
 use super::{Agent, Answers, abilities};
 use crate::listen::Listeners;
@@ -225,18 +226,19 @@ impl<'a> Work<'a> {
             }
         }
         let (results, mut finished) = mpsc::channel::<(u32, Result<Sent, Unknown>)>(RESULTS_WAITING);
-        let answering = async {
-            while let Some((probe, sent)) = finished.recv().await {
-                answers
-                    .send(Answer::Probed {
-                        probe,
-                        sent: sent.map(Box::new),
-                    })
-                    .await;
-            }
-        };
         let context = Arc::new(ProbeContext::new(self.seal.clone(), pace));
-        let (packets, ()) = tokio::join!(probe::run(allowed, &context, results), answering);
+        // On the threads that probe: to wake this one for each result would cost more than many a probe.
+        let answers = answers.clone();
+        let mut running = JoinSet::new();
+        running.spawn(async move {
+            while let Some((probe, sent)) = finished.recv().await {
+                let sent = sent.map(Box::new);
+                answers.send(Answer::Probed { probe, sent }).await;
+            }
+            0
+        });
+        running.spawn(async move { probe::run(allowed, &context, results).await });
+        let packets = running.join_all().await.into_iter().sum();
         Ok(Answer::Done { packets })
     }
 

@@ -1,6 +1,6 @@
 //! `prejoin checks` and `prejoin explain`: what there is to know about checks without a cluster.
 
-mod page;
+pub(crate) mod page;
 
 use std::io::{self, Write};
 

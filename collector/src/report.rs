@@ -1,7 +1,7 @@
 //! Showing a report: one renderer per format. None adds a judgement of its own.
 
 mod block;
-mod classes;
+pub(crate) mod classes;
 mod evidence;
 mod headline;
 mod json;
@@ -81,6 +81,11 @@ pub fn render(report: &Report, options: &RenderOptions, out: &mut dyn io::Write)
         Format::Junit => junit::render(&*visible(report)?, options, out),
         Format::Markdown => markdown::render(&*visible(report)?, options, out),
     }
+}
+
+/// The verdict in words, as the first line of a report has it, without its first word: one sentence for each profile.
+pub fn headlines(report: &Report) -> Vec<String> {
+    view::View::all(report).iter().map(headline::sentence).collect()
 }
 
 /// The report with everything hidden in its texts made visible: see [`text::sanitise`].

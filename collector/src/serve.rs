@@ -4,11 +4,14 @@
 //! config ─▶ schedule ─▶ rounds ─▶ (the audit of `prejoin audit`) ─▶ record ─▶ store ─▶ view ─▶ pages, API, metrics
 //! ```
 
+pub mod access;
 pub mod config;
+pub mod pages;
 pub mod record;
 pub mod rounds;
 pub mod schedule;
 pub mod store;
+pub mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -18,8 +18,10 @@ pub(super) struct Page {
 
 /// A piece of Markdown.
 #[derive(Debug, PartialEq, Eq)]
-enum Block {
+pub(crate) enum Block {
+    /// A heading.
     Heading(String),
+    /// A paragraph in one line.
     Paragraph(String),
     /// An item of a list, with its mark.
     Item(String, String),
@@ -117,7 +119,8 @@ pub(super) fn fill(text: &str, indents: [&str; 2], width: usize, out: &mut dyn W
     writeln!(out, "{line}")
 }
 
-fn blocks(documentation: &str) -> Vec<Block> {
+/// The documentation of a check in pieces.
+pub(crate) fn blocks(documentation: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut fenced = false;
     // Whether a line of text goes on with the block before it.

@@ -8,18 +8,23 @@ use prejoin_checks::report::matrix::Matrix;
 use super::view::{View, short_list};
 
 /// Clusters with the same verdict towards every other one, by their places in the report.
-pub(super) type Class = Vec<usize>;
+pub(crate) type Class = Vec<usize>;
 
 /// Sorts clusters into classes that stand alike to all others, and counts those that are fine with everyone, which are in none.
 pub(super) fn of(matrix: &Matrix) -> (Vec<Class>, usize) {
-    let everyone = 0..matrix.size();
+    alike(matrix.size(), |a, b| matrix.get(a, b))
+}
+
+/// [`of`], for so many clusters with these verdicts.
+pub(crate) fn alike(size: usize, get: impl Fn(usize, usize) -> Option<Verdict>) -> (Vec<Class>, usize) {
+    let everyone = 0..size;
     let is_fine = |id: usize| {
         everyone
             .clone()
-            .all(|other| matrix.get(id, other).is_none_or(|verdict| verdict == Verdict::Pass))
+            .all(|other| get(id, other).is_none_or(|verdict| verdict == Verdict::Pass))
     };
     let mut rest: Vec<usize> = everyone.clone().filter(|id| !is_fine(*id)).collect();
-    let fine = matrix.size() - rest.len();
+    let fine = size - rest.len();
     let mut classes = Vec::new();
     // Two clusters stand alike if their rows are equal once each is given, towards itself, what is between the two.
     for between in [
@@ -33,7 +38,7 @@ pub(super) fn of(matrix: &Matrix) -> (Vec<Class>, usize) {
         for id in &rest {
             let row = everyone
                 .clone()
-                .map(|other| matrix.get(*id, other).unwrap_or(between))
+                .map(|other| get(*id, other).unwrap_or(between))
                 .collect();
             alike.entry(row).or_default().push(*id);
         }

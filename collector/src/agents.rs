@@ -22,6 +22,7 @@ mod trouble;
 
 use std::time::Duration;
 
+pub(crate) use find::id;
 pub use find::{Where, absent, imagined, of_cluster};
 pub use manifest::{LABEL, NAMESPACE};
 pub use trouble::Trouble;

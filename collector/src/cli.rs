@@ -17,7 +17,7 @@ use crate::config::{FailOn, ProbeTimeout, Timeout};
 use crate::report::Format;
 pub use agents::{AgentsCommand, AuditAgents, DryRun, Image, Install, Placed, Rbac, Remove, Status, UseAgents};
 pub use lab::{LabBreak, LabCommand, LabHeal, LabPlace, LabUp, On};
-pub use serve::{Serve, ServeAt};
+pub use serve::{Serve, ServeAt, ServeCommand, ServeEnroll, ServeRevoke};
 
 /// Audits Kubernetes clusters before they are joined with Cilium ClusterMesh or Submariner.
 #[derive(Debug, Parser)]

@@ -30,6 +30,7 @@ use prejoin_checks::plan::{AgentId, Plan};
 use crate::session::Session;
 use crate::transport::Route;
 pub use cancel::{Cancel, Canceller, cancellation};
+pub(crate) use open::random_hex;
 pub use pace::Cost;
 use part::Part;
 use play::Play;

@@ -6,11 +6,15 @@
 
 pub mod access;
 pub mod config;
+pub mod dial;
+mod enroll;
+pub mod listener;
 pub mod pages;
 pub mod record;
 pub mod rounds;
 pub mod schedule;
 pub mod store;
+pub mod tls;
 pub mod view;
 
 use std::path::{Path, PathBuf};
@@ -21,11 +25,13 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
-use crate::cli::{Serve, ServeAt};
+use crate::cli::{Serve, ServeAt, ServeCommand};
 use crate::error::{Error, exit_code};
 use crate::output;
 use crate::run::{Canceller, cancellation};
 use config::ServerConfig;
+use dial::Hub;
+use listener::Limits;
 use rounds::Rounds;
 use store::{Lock, Place, Store};
 
@@ -63,8 +69,18 @@ impl Current {
     }
 }
 
-/// Serves until it is told to end.
+/// Serves until it is told to end, or does what else was asked for.
 pub fn run(args: &Serve) -> Result<u8, Error> {
+    if let Some(command) = &args.command {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Error::Internal(format!("cannot start: {error}")))?;
+        return runtime.block_on(async {
+            match command {
+                ServeCommand::Enroll(enrolled) => enroll::enroll(&args.at, enrolled).await,
+                ServeCommand::Revoke(revoked) => enroll::revoke(&args.at, revoked).await,
+            }
+        });
+    }
     let current = Current::read(&args.at.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::Internal(format!("cannot start: {error}")))?;
@@ -78,6 +94,7 @@ async fn serve(args: &Serve, current: Current) -> Result<(), Error> {
     let place = current.place(&args.at);
     let _lock = Lock::take(&place)?;
     let store = Store::open(&place).await?;
+    let identity = enroll::identity(&current.config, &current.directory, &place)?;
     let listen = args.listen.unwrap_or(current.config.listen);
     let listener = TcpListener::bind(listen)
         .await
@@ -86,17 +103,37 @@ async fn serve(args: &Serve, current: Current) -> Result<(), Error> {
     let (canceller, stop) = cancellation();
     let (config, changes) = watch::channel(current);
     let wished = Arc::new(Notify::new());
-    let rounds = tokio::spawn(Rounds::new(store.clone(), changes, wished, stop.clone()).run());
-    let router = axum::Router::new();
-    let ending = stop.clone();
-    let pages = tokio::spawn(async move {
-        axum::serve(listener, router)
-            .with_graceful_shutdown(async move { ending.cancelled().await })
-            .await
+    let hub = Hub::default();
+    let rounds = tokio::spawn(Rounds::new(store.clone(), hub.clone(), changes, wished, stop.clone()).run());
+    let router = dial::router(hub.clone(), store.clone());
+    let handle = axum_server::Handle::new();
+    let scheme = if identity.is_some() { "https" } else { "http" };
+    let pages = tokio::spawn({
+        let (identity, handle) = (identity.clone(), handle.clone());
+        async move { listener::serve(listener, identity.as_ref(), router, Limits::default(), handle).await }
     });
-    say("", &format!("listens on http://{address}, keeps everything in {place}"));
+    let watching = tokio::spawn({
+        let (hub, store) = (hub.clone(), store.clone());
+        async move {
+            let certificate = async {
+                match &identity {
+                    Some(identity) => identity.watch().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::join!(hub.watch(&store), certificate)
+        }
+    });
+    say(
+        "",
+        &format!("listens on {scheme}://{address}, keeps everything in {place}"),
+    );
     let signals = obey(args.at.config.clone(), config, canceller).await;
+    handle.graceful_shutdown(Some(ENDING));
     let audits = rounds.await;
+    watching.abort();
+    // Agents dial again when there is a collector again.
+    hub.close_all();
     // What is still open then was told to end.
     let _ = tokio::time::timeout(ENDING, pages).await;
     store.close().await;

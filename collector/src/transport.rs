@@ -4,6 +4,7 @@
 //! Whatever carries the stream, it ends with its [`Connection`]: processes are killed and waited for, WebSockets closed. An agent ends by
 //! itself when its input does, so nothing is left on the other side either.
 
+pub mod dialled;
 pub mod exec;
 pub mod local;
 pub mod ssh;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use dialled::Dialled;
 pub use exec::Exec;
 pub use local::Local;
 pub use ssh::Ssh;
@@ -28,6 +30,8 @@ pub enum Route {
     Ssh(Ssh),
     /// A process in a pod, by the cluster's own exec.
     Exec(Exec),
+    /// A stream over a connection that the cluster's agent dialled.
+    Dialled(Dialled),
     /// None: there is to be an agent, and it does not run, for this reason.
     Absent(String),
 }
@@ -44,13 +48,14 @@ impl Route {
             Self::Local(local) => local.connect(),
             Self::Ssh(ssh) => ssh.connect(timeout),
             Self::Exec(exec) => exec.connect(timeout).await,
+            Self::Dialled(dialled) => dialled.connect(timeout).await,
             Self::Absent(why) => Err(Unreached(why.clone())),
         }
     }
 
     /// Whether the agent is told its node's name by something else than the plan, so that the two must agree.
     pub fn names_its_node(&self) -> bool {
-        matches!(self, Self::Exec(_))
+        matches!(self, Self::Exec(_) | Self::Dialled(_))
     }
 }
 
@@ -60,6 +65,7 @@ impl fmt::Display for Route {
             Self::Local(_) => f.write_str("local process"),
             Self::Ssh(ssh) => write!(f, "ssh {}", ssh.destination),
             Self::Exec(exec) => write!(f, "exec {}/{}", exec.namespace, exec.pod),
+            Self::Dialled(dialled) => dialled.fmt(f),
             Self::Absent(_) => f.write_str("none"),
         }
     }

@@ -114,7 +114,7 @@ pub fn imagined(facts: &ClusterFacts, pods: bool) -> Vec<AgentId> {
 }
 
 /// Who an agent on a node is; one in the host's network has the node's addresses, where those are known.
-fn id(facts: &ClusterFacts, node_name: &str, network: NetworkView, own: Vec<IpAddr>) -> AgentId {
+pub(crate) fn id(facts: &ClusterFacts, node_name: &str, network: NetworkView, own: Vec<IpAddr>) -> AgentId {
     let nodes = facts.nodes.ok().into_iter().flatten();
     let node = nodes.into_iter().find(|node| node.name == node_name);
     let of_node: Vec<IpAddr> = node.into_iter().flat_map(Node::internal_ips).collect();

@@ -3,11 +3,18 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
+
+use super::ListFormat;
+use crate::config::Timeout;
 
 /// `prejoin serve`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Serve {
+    /// What else than to serve.
+    #[command(subcommand)]
+    pub command: Option<ServeCommand>,
     /// Where it is said what to do.
     #[command(flatten)]
     pub at: ServeAt,
@@ -25,11 +32,52 @@ pub struct ServeAt {
         long = "file",
         env = "PREJOIN_SERVER_CONFIG",
         hide_env_values = true,
+        global = true,
         default_value = "server.yaml",
         value_name = "server.yaml"
     )]
     pub config: PathBuf,
     /// The file (SQLite) or postgres://… URL to keep everything in, instead of what the configuration says
-    #[arg(long, env = "PREJOIN_STORE", hide_env_values = true, value_name = "FILE|URL")]
+    #[arg(
+        long,
+        env = "PREJOIN_STORE",
+        hide_env_values = true,
+        global = true,
+        value_name = "FILE|URL"
+    )]
     pub store: Option<String>,
+}
+
+/// What can be done with a collector besides running it, where its store is reached.
+#[derive(Debug, Subcommand)]
+pub enum ServeCommand {
+    /// Let a cluster dial in: print a one-time token, and how to install agents with it
+    Enroll(ServeEnroll),
+    /// End what a cluster that dials in may, at once
+    Revoke(ServeRevoke),
+}
+
+/// `prejoin serve enroll`.
+#[derive(Debug, Args)]
+pub struct ServeEnroll {
+    /// The name that the cluster gets
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Where its agent reaches this collector [default: by the first of `tls.names`, the address that is listened on, or this machine's name]
+    #[arg(long, env = "PREJOIN_COLLECTOR", hide_env_values = true, value_name = "URL")]
+    pub url: Option<String>,
+    /// How long the token may wait to be used
+    #[arg(long, default_value = "1h", value_name = "DURATION")]
+    pub lifetime: Timeout,
+    /// How it is written
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ListFormat,
+}
+
+/// `prejoin serve revoke`.
+#[derive(Debug, Args)]
+pub struct ServeRevoke {
+    /// The name of the cluster
+    #[arg(value_name = "NAME")]
+    pub name: String,
 }

@@ -183,7 +183,7 @@ fn failure(kind: AgentFailureKind, detail: impl Into<String>) -> AgentFailure {
 }
 
 /// So many random bytes in hex, if this machine has any.
-fn random_hex(bytes: usize) -> Option<String> {
+pub(crate) fn random_hex(bytes: usize) -> Option<String> {
     let mut random = vec![0; bytes];
     SystemRandom::new().fill(&mut random).ok()?;
     Some(random.iter().fold(String::new(), |mut hex, byte| {

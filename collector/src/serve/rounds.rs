@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::config::Group;
+use super::dial::{self, Hub};
 use super::record;
 use super::schedule::{Due, Schedule};
 use super::store::audits::{Audit, LEASE, State, Taken};
@@ -28,6 +29,8 @@ const STEP_BACK_SECONDS: i64 = 5;
 /// Who runs audits.
 pub struct Rounds {
     store: Store,
+    /// Clusters that dialled in.
+    hub: Hub,
     config: watch::Receiver<Current>,
     /// Told when someone wants an audit, so that it need not wait for the next look.
     wished: Arc<Notify>,
@@ -36,9 +39,10 @@ pub struct Rounds {
 
 impl Rounds {
     /// Of the groups of this configuration, which may change.
-    pub fn new(store: Store, config: watch::Receiver<Current>, wished: Arc<Notify>, stop: Cancel) -> Self {
+    pub fn new(store: Store, hub: Hub, config: watch::Receiver<Current>, wished: Arc<Notify>, stop: Cancel) -> Self {
         Self {
             store,
+            hub,
             config,
             wished,
             stop,
@@ -62,9 +66,10 @@ impl Rounds {
                 match next(&self.store, group, &mut plan).await {
                     Ok(Next::Begin(taken)) => {
                         running.insert(group.name.clone());
-                        let (store, current, stop) = (self.store.clone(), current.clone(), self.stop.clone());
+                        let (store, hub, current, stop) =
+                            (self.store.clone(), self.hub.clone(), current.clone(), self.stop.clone());
                         tasks.spawn(async move {
-                            one(&store, &current, &taken, &stop).await;
+                            one(&store, &hub, &current, &taken, &stop).await;
                             taken.group
                         });
                     }
@@ -170,9 +175,9 @@ async fn next(store: &Store, group: &Group, plan: &mut Plan) -> Result<Next, Sto
 }
 
 /// Runs an audit to its end, or gives it back.
-async fn one(store: &Store, current: &Current, taken: &Taken, stop: &Cancel) {
+async fn one(store: &Store, hub: &Hub, current: &Current, taken: &Taken, stop: &Cancel) {
     let group = &taken.group;
-    match attempt(store, current, taken, stop).await {
+    match attempt(store, hub, current, taken, stop).await {
         Ok(Some(verdict)) => say(group, &format!("audit {}: {verdict}", taken.number)),
         Ok(None) => {
             if let Err(error) = store.give_back(taken).await {
@@ -214,14 +219,23 @@ enum Failure {
 }
 
 /// Audits and writes what was found; the verdict, or none if it was stopped.
-async fn attempt(store: &Store, current: &Current, taken: &Taken, stop: &Cancel) -> Result<Option<String>, Failure> {
+async fn attempt(
+    store: &Store,
+    hub: &Hub,
+    current: &Current,
+    taken: &Taken,
+    stop: &Cancel,
+) -> Result<Option<String>, Failure> {
     let Some(group) = current.config.group(&taken.group) else {
         return Ok(None);
     };
     let settings = group.settings(&current.file, &current.directory, Timestamp::now());
-    let settings = settings.map_err(|error| Failure::Audit(error.to_string()))?;
+    let mut settings = settings.map_err(|error| Failure::Audit(error.to_string()))?;
     let (canceller, cancel) = cancellation();
-    let audit = audit::conduct(settings, None, &cancel);
+    let audit = async {
+        dial::enlist(&mut settings, hub, store, &group.enrolled).await;
+        audit::conduct(settings, None, &cancel).await
+    };
     tokio::pin!(audit);
     let audited = tokio::select! {
         audited = &mut audit => audited,

@@ -3,6 +3,7 @@
 //! What an audit found becomes visible in one transaction ([`audits::Taken`] is what allows to write it). Times are milliseconds since 1970.
 
 pub mod audits;
+pub mod credentials;
 pub mod documents;
 mod lock;
 
@@ -25,7 +26,10 @@ const BUSY: Duration = Duration::from_secs(10);
 const CONNECTIONS: u32 = 8;
 
 /// The tables, in the order in which they are made; each file is applied once and never changed.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "audits", include_str!("store/migrations/0001_audits.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "audits", include_str!("store/migrations/0001_audits.sql")),
+    (20, "clusters", include_str!("store/migrations/0020_clusters.sql")),
+];
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]

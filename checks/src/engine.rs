@@ -59,13 +59,7 @@ pub fn judge_observed(
             findings.extend(outcomes.into_iter().map(|outcome| finding(check, &audit, outcome)));
         }
     }
-    findings.sort_by(|a, b| {
-        b.verdict
-            .cmp(&a.verdict)
-            .then_with(|| a.code.cmp(&b.code))
-            .then_with(|| a.profile.cmp(&b.profile))
-            .then_with(|| a.subject.cmp(&b.subject))
-    });
+    sort(&mut findings);
     let summary = summarise(&findings);
     let summaries: Vec<ClusterSummary> = clusters
         .iter()
@@ -84,8 +78,41 @@ pub fn judge_observed(
         coverage,
         findings,
         paths: failures.as_ref().map(paths::records).unwrap_or_default(),
+        drift: None,
         exit_code,
     }
+}
+
+/// A report with further findings that no check can have, because they follow from what was before: its counts, verdict and exit code follow from all of them.
+pub fn with_findings(report: Report, more: Vec<Finding>, policy: &Policy) -> Report {
+    if more.is_empty() {
+        return report;
+    }
+    let mut findings = report.findings;
+    findings.extend(more);
+    sort(&mut findings);
+    let summary = summarise(&findings);
+    let coverage = coverage(&report.clusters, report.coverage.flows, &summary, &findings);
+    let verdict = verdict(&summary, &report.clusters);
+    Report {
+        verdict,
+        exit_code: exit_code(verdict, &summary, &report.clusters, policy),
+        summary,
+        coverage,
+        findings,
+        ..report
+    }
+}
+
+/// Worst first, then by code and subject.
+fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| {
+        b.verdict
+            .cmp(&a.verdict)
+            .then_with(|| a.code.cmp(&b.code))
+            .then_with(|| a.profile.cmp(&b.profile))
+            .then_with(|| a.subject.cmp(&b.subject))
+    });
 }
 
 fn run(check: &Check, audit: &Audit<'_>) -> Vec<Outcome> {

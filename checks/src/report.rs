@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::provenance::Source;
+use crate::history::drift::Drift;
 use crate::profile::Profile;
 use crate::report::paths::PathRecord;
 
@@ -67,7 +68,10 @@ pub struct Report {
     /// Every probe with what it showed, where agents probed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<PathRecord>,
-    /// The exit code this report gives: 0 pass, 3 fail, 4 warnings with `--fail-on warn`, 5 incomplete.
+    /// What changed since the state it was held against, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+    /// The exit code this report gives: 0 pass, 3 fail, 4 warnings with `--fail-on warn`, 5 incomplete, 6 drift.
     pub exit_code: u8,
 }
 
@@ -278,7 +282,28 @@ pub const DOES_NOT_APPLY: &str = "does not apply";
 /// The reason of a `skip` of a comparison when there is one cluster only.
 pub const ONE_CLUSTER: &str = "only one cluster";
 
+/// The exit code of a report in which something fails.
+const FAILS: u8 = 3;
+/// The exit code of drift.
+const DRIFTED: u8 = 6;
+
 impl Report {
+    /// This report with what changed since an accepted state. Drift gives exit code 6, unless something fails: that is worse and stays 3. It goes before
+    /// 5 and 4, because who asks for drift compares with a state that was as incomplete, and accepted.
+    #[must_use]
+    pub fn with_drift(self, drift: Drift) -> Self {
+        let exit_code = match self.exit_code {
+            FAILS => FAILS,
+            _ if !drift.is_empty() => DRIFTED,
+            code => code,
+        };
+        Self {
+            exit_code,
+            drift: Some(drift),
+            ..self
+        }
+    }
+
     /// Findings that fail and are not waived, grouped by cause in order of appearance.
     pub fn causes(&self, verdict: Verdict) -> Vec<Vec<&Finding>> {
         let mut causes: Vec<Vec<&Finding>> = Vec::new();

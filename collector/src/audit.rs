@@ -17,6 +17,7 @@ use prejoin_checks::report::Report;
 use tokio::runtime::Runtime;
 
 use crate::agents::ephemeral::{self, Guests};
+use crate::baseline;
 use crate::cli::{self, Color};
 use crate::error::{Error, exit_code};
 use crate::fleet::{self, Live};
@@ -187,15 +188,21 @@ async fn start_guests(
 /// Judges facts files, or an audit's bundle, and reports.
 pub fn check(args: &cli::Check, color: Color) -> Result<u8, Error> {
     let mut settings = Settings::check(args, Timestamp::now())?;
+    let facts = offline(&mut settings)?;
+    let observations = settings.observations.take();
+    settings.command = settings.command.take().or_else(command_line);
+    judge(&settings, &facts, observations.as_deref(), &args.judging, color)
+}
+
+/// The facts of clusters that are in files, with what depends on them settled.
+pub(crate) fn offline(settings: &mut Settings) -> Result<Vec<ClusterFacts>, Error> {
     let runtime = runtime(&settings.clusters, false)?;
     let never = Cancel::never();
     let clusters = std::mem::take(&mut settings.clusters);
     let gathering = fleet::gather(clusters, &settings.declared, settings.reading, &never);
     let facts = runtime.block_on(gathering)?.facts;
-    settle(&mut settings, &facts);
-    let observations = settings.observations.take();
-    settings.command = settings.command.take().or_else(command_line);
-    judge(&settings, &facts, observations.as_deref(), &args.judging, color)
+    settle(settings, &facts);
+    Ok(facts)
 }
 
 /// Settles what depends on the clusters themselves, and remarks on names that none of them has.
@@ -219,7 +226,11 @@ fn judge(
     args: &cli::Judging,
     color: Color,
 ) -> Result<u8, Error> {
-    let report = engine::judge_observed(clusters, observations, &settings.intent, &settings.policy);
+    let mut report = engine::judge_observed(clusters, observations, &settings.intent, &settings.policy);
+    if let Some(accepted) = &settings.against {
+        let drift = baseline::drift(accepted, clusters, &report, observations, settings);
+        report = report.with_drift(drift);
+    }
     let options = RenderOptions {
         format: settings.format,
         width: output::width(args.width),

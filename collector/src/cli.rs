@@ -2,6 +2,7 @@
 //! [`settings`](crate::settings).
 
 mod agents;
+mod baseline;
 mod lab;
 mod serve;
 
@@ -16,6 +17,7 @@ use prejoin_checks::profile::Profile;
 use crate::config::{FailOn, ProbeTimeout, Timeout};
 use crate::report::Format;
 pub use agents::{AgentsCommand, AuditAgents, DryRun, Image, Install, Placed, Rbac, Remove, Status, UseAgents};
+pub use baseline::{Accept, BaselineCommand, ShowBaseline};
 pub use lab::{LabBreak, LabCommand, LabHeal, LabPlace, LabUp, On};
 pub use serve::{Serve, ServeAt, ServeCommand, ServeEnroll, ServeRevoke};
 
@@ -46,7 +48,7 @@ const EXIT_CODES: &str = "Exit codes:
   3  at least one rule is broken
   4  only warnings, with --fail-on warn
   5  incomplete: something could not be determined (--allow-unknown to accept)
-  6  drift: `prejoin diff` found differences";
+  6  drift: `prejoin diff` found differences, or `--against` did and nothing fails";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -57,6 +59,9 @@ pub enum Command {
     Facts(Facts),
     /// Judge facts files, or what an audit saved; asks no cluster
     Check(Check),
+    /// Accept a state of clusters, to hold later ones against: `prejoin audit --against`
+    #[command(subcommand)]
+    Baseline(BaselineCommand),
     /// Install agents that probe in clusters, look after them, and remove them without trace
     #[command(subcommand)]
     Agents(AgentsCommand),
@@ -281,6 +286,9 @@ pub struct Judging {
     /// What could not be determined leaves the exit code alone
     #[arg(long, env = "PREJOIN_ALLOW_UNKNOWN", hide_env_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub allow_unknown: Option<bool>,
+    /// Show what changed since this state: a baseline (`prejoin baseline accept`), an audit's bundle or facts; exit code 6 if anything did
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
     /// How the report is written [default: table]
     #[arg(
         short,
@@ -332,6 +340,8 @@ pub enum SchemaOf {
     Config,
     /// The file of `prejoin serve`.
     ServerConfig,
+    /// The body of an alert's webhook.
+    Alert,
     /// A line to an agent.
     ProtocolRequest,
     /// A line from an agent.

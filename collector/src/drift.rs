@@ -62,6 +62,7 @@ pub fn diff(args: &cli::Diff, color: Color) -> Result<u8, Error> {
 fn of_facts(document: Document) -> Document {
     match document {
         Document::Audit(bundle) => Document::Facts(bundle.clusters),
+        Document::Baseline(baseline) => Document::Facts(baseline.bundle.clusters),
         other => other,
     }
 }
@@ -101,7 +102,7 @@ fn lines(differences: &[Difference], color: bool, out: &mut dyn Write) -> io::Re
 }
 
 /// A value in one line.
-fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value) -> String {
     let text = match value {
         Value::String(text) if !text.is_empty() => text::sanitise(text).into_owned(),
         other => text::sanitise(&other.to_string()).into_owned(),

@@ -8,6 +8,7 @@
 
 pub mod agents;
 pub mod audit;
+pub mod baseline;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
@@ -37,6 +38,7 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Audit(args) => audit::audit(args, cli.color),
         Command::Check(args) => audit::check(args, cli.color),
         Command::Facts(args) => audit::facts(args),
+        Command::Baseline(command) => baseline::run(command),
         Command::Agents(command) => agents::command::run(command),
         Command::Lab(command) => lab::run(command),
         Command::Serve(args) => serve::run(args),
@@ -74,6 +76,7 @@ pub fn schema(document: SchemaOf) -> schemars::Schema {
         SchemaOf::Facts => schemars::schema_for!(prejoin_checks::facts::ClusterFacts),
         SchemaOf::Config => schemars::schema_for!(config::Config),
         SchemaOf::ServerConfig => schemars::schema_for!(serve::config::ServerConfig),
+        SchemaOf::Alert => schemars::schema_for!(serve::alerts::Notice),
         SchemaOf::ProtocolRequest => schemars::schema_for!(prejoin_agent::protocol::Request),
         SchemaOf::ProtocolAnswer => schemars::schema_for!(prejoin_agent::protocol::Reply),
     }

@@ -3,6 +3,7 @@
 //! A document is looked over once before it is understood: which kind it is, and whether any text in it could act on a
 //! terminal. `prejoin facts` never writes such text (see [`harmless`]), so a file that holds some was not made by it.
 
+mod baseline;
 mod bundle;
 mod document;
 
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::text;
+pub use baseline::{Accepted, BASELINE_SCHEMA, Baseline, accepted_state};
 pub use bundle::{Asked, Bundle};
 pub(crate) use document::is_harmless_json;
 use document::{Head, Kind};
@@ -61,6 +63,8 @@ pub enum Document {
     Audit(Box<Bundle>),
     /// What an audit found.
     Report(Box<Report>),
+    /// A state that someone accepted.
+    Baseline(Box<Baseline>),
 }
 
 /// Reads the facts of one or several clusters. `-` is standard input.
@@ -73,6 +77,7 @@ pub fn bundle(path: &Path) -> Result<Bundle, LoadError> {
     match document(path)? {
         Document::Facts(facts) => Ok(Bundle::of_facts(facts)),
         Document::Audit(bundle) => Ok(*bundle),
+        Document::Baseline(baseline) => Ok(baseline.bundle),
         Document::Report(_) => Err(at_file(
             path,
             "this is a report, not facts: name the facts files that it was made from (two reports: `prejoin diff`)",
@@ -215,6 +220,11 @@ pub fn parse(path: &Path, text: &str) -> Result<Document, LoadError> {
             Ok(Document::Facts(clusters))
         }
         Kind::Report => Ok(Document::Report(Box::new(read_as(path, text)?))),
+        Kind::Baseline => {
+            let baseline: Baseline = read_as(path, text)?;
+            all_facts(path, &baseline.bundle.clusters)?;
+            Ok(Document::Baseline(Box::new(baseline)))
+        }
     }
 }
 

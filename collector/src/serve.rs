@@ -5,10 +5,12 @@
 //! ```
 
 pub mod access;
+pub mod alerts;
 pub mod config;
 pub mod dial;
 mod enroll;
 pub mod listener;
+pub mod metrics;
 pub mod pages;
 pub mod record;
 pub mod rounds;

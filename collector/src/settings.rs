@@ -24,7 +24,7 @@ use crate::cli::{self, UseAgents};
 use crate::config::{AgentsEntry, ClusterAgents, ClusterEntry, Config, FailOn, Planned, Ranges, Site, Timeout};
 use crate::error::Error;
 use crate::fleet;
-use crate::load::{self, Asked};
+use crate::load::{self, Asked, Bundle};
 use crate::report::Format;
 use crate::run::Member;
 
@@ -49,6 +49,8 @@ pub struct Settings {
     pub observations: Option<Box<Observations>>,
     /// The command as it was typed for the audit whose bundle is judged.
     pub command: Option<String>,
+    /// The state that this one is held against.
+    pub against: Option<Box<Bundle>>,
 }
 
 /// How probes are sent, and by whom.
@@ -298,6 +300,7 @@ impl Settings {
             probing: Probing::default(),
             observations: None,
             command: asked.and_then(|asked| asked.command.clone()),
+            against: judging.against.as_deref().map(load::accepted_state).transpose()?.map(Box::new),
         })
     }
 }

@@ -10,6 +10,7 @@
 mod cli {
     mod audit;
     mod bad_input;
+    mod baseline;
     mod catalogue;
     mod check;
     mod command;

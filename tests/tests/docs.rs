@@ -47,6 +47,7 @@ fn the_schemas_are_fresh() {
         ("report", SchemaOf::Report),
         ("facts", SchemaOf::Facts),
         ("config", SchemaOf::Config),
+        ("alert", SchemaOf::Alert),
         ("protocol-request", SchemaOf::ProtocolRequest),
         ("protocol-answer", SchemaOf::ProtocolAnswer),
     ] {

@@ -382,9 +382,10 @@ impl Causes<'_> {
                 .collect()
         };
         let (before, after) = (states(self.accepted.clusters), states(self.now.clusters));
+        let (mut present, mut then) = (self.now.clusters.to_vec(), self.accepted.clusters.to_vec());
         for (part, places) in &parts {
-            let undone = states(&with_part_of(self.now.clusters, self.accepted.clusters, part));
-            let alone = states(&with_part_of(self.accepted.clusters, self.now.clusters, part));
+            let undone = with_part_of(&mut present, self.accepted.clusters, part, states);
+            let alone = with_part_of(&mut then, self.now.clusters, part, states);
             for (number, event) in events.iter().enumerate() {
                 let key = &event.life.key;
                 let differ = |a: &BTreeMap<FindingKey, State>, b: &BTreeMap<FindingKey, State>| {
@@ -448,23 +449,38 @@ fn field_of(path: &str) -> &str {
     path.split(['.', '[', ' ']).next().unwrap_or_default()
 }
 
-/// These clusters, with one part as it is among others.
-fn with_part_of(clusters: &[ClusterFacts], others: &[ClusterFacts], (name, field): &Part) -> Vec<ClusterFacts> {
-    let other = find(others, name);
-    let mut changed: Vec<ClusterFacts> = clusters.to_vec();
-    match (field, other) {
-        (Some(field), Some(other)) => {
-            for facts in changed.iter_mut().filter(|facts| facts.name == *name) {
-                if let Some(swapped) = with_field_of(facts, other, field) {
-                    *facts = swapped;
-                }
-            }
+/// What comes of these clusters with one part as it is among others. They are what they were afterwards: facts are large, and copied once.
+fn with_part_of<T>(
+    clusters: &mut Vec<ClusterFacts>,
+    others: &[ClusterFacts],
+    (name, field): &Part,
+    judge: impl Fn(&[ClusterFacts]) -> T,
+) -> T {
+    let place = clusters.iter().position(|facts| facts.name == *name);
+    match (place, find(others, name), field) {
+        (Some(place), Some(other), Some(field)) => {
+            let Some(swapped) = with_field_of(&clusters[place], other, field) else {
+                return judge(clusters);
+            };
+            let kept = std::mem::replace(&mut clusters[place], swapped);
+            let judged = judge(clusters);
+            clusters[place] = kept;
+            judged
         }
-        (_, Some(other)) if find(clusters, name).is_none() => changed.push(other.clone()),
-        (_, Some(_)) => {}
-        (_, None) => changed.retain(|facts| facts.name != *name),
+        (Some(place), None, _) => {
+            let kept = clusters.remove(place);
+            let judged = judge(clusters);
+            clusters.insert(place, kept);
+            judged
+        }
+        (None, Some(other), _) => {
+            clusters.push(other.clone());
+            let judged = judge(clusters);
+            clusters.pop();
+            judged
+        }
+        (Some(_), Some(_), None) | (None, None, _) => judge(clusters),
     }
-    changed
 }
 
 /// A cluster's facts with one field of its document taken from others; none if they do not fit together.

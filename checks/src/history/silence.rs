@@ -10,10 +10,15 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::alike::some_of;
+use crate::catalog;
 use crate::facts::ClusterFacts;
 use crate::facts::kernel::NetworkView;
+use crate::facts::provenance::{Reason, Source};
 use crate::observation::Observations;
 use crate::plan::AgentId;
+use crate::profile::Profile;
+use crate::report::{AffectedPairs, Evidence, Finding, Report, Subject, SubjectKind, Verdict};
 
 /// The agents of a group that were heard, by cluster: rows of a store between audits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,8 +61,10 @@ pub struct Attendance {
 /// An agent that was expected and not heard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Silent {
-    /// The node, or the name it goes by.
+    /// What it is called: its node, and whether it is in a pod there.
     pub agent: String,
+    /// The node it is on, or the name it goes by.
+    pub node: String,
     /// The first audit that did not hear it.
     pub since: Timestamp,
     /// When it was heard last; never, if absent.
@@ -147,6 +154,7 @@ impl Roster {
                 heard.why.clone_from(&why);
             }
             silent.push(Silent {
+                node: agent.strip_suffix(IN_A_POD).unwrap_or(&agent).to_owned(),
                 agent,
                 since,
                 last_heard,
@@ -164,11 +172,93 @@ impl Roster {
     }
 }
 
+/// The check that says whether agents can be relied on.
+const HELD_OUT: &str = "NET301";
+
+/// A finding for each cluster with agents that were heard before and of which a report says nothing: NET301, as for those that were asked in vain. Add them to the
+/// report with [`engine::with_findings`](crate::engine::with_findings).
+pub fn findings(attendance: &[Attendance], report: &Report) -> Vec<Finding> {
+    let Some(check) = catalog::find(HELD_OUT) else {
+        return Vec::new();
+    };
+    let told = |profile: Profile, cluster: &str, node: &str| {
+        report.findings.iter().any(|finding| {
+            finding.code == HELD_OUT
+                && finding.profile == profile
+                && finding.verdict != Verdict::Pass
+                && finding.subject.clusters.iter().any(|name| name == cluster)
+                && finding.subject.nodes.iter().any(|name| name == node)
+        })
+    };
+    let mut findings = Vec::new();
+    for profile in report
+        .profiles
+        .iter()
+        .copied()
+        .filter(|profile| check.profiles.contains(profile))
+    {
+        for of in attendance {
+            let missed: Vec<&Silent> = of
+                .silent
+                .iter()
+                .filter(|silent| !told(profile, &of.cluster, &silent.node))
+                .collect();
+            if missed.is_empty() {
+                continue;
+            }
+            let nodes: Vec<String> = missed.iter().map(|silent| silent.node.clone()).collect();
+            let names = some_of(nodes.iter());
+            let found = format!("{}: nothing of {names}: {}", of.shown(), missed[0].why);
+            findings.push(Finding {
+                code: check.code.to_owned(),
+                slug: check.slug.to_owned(),
+                title: check.title.to_owned(),
+                severity: check.severity,
+                verdict: Verdict::Unknown,
+                profile,
+                subject: Subject {
+                    kind: SubjectKind::Node,
+                    clusters: vec![of.cluster.clone()],
+                    nodes,
+                    pairs: AffectedPairs::default(),
+                },
+                expected: format!("{} agents, as before", of.expected),
+                cause: found.clone(),
+                found,
+                reason: Reason::NoAgent.to_string(),
+                why: check.why.to_owned(),
+                evidence: missed
+                    .iter()
+                    .take(SHOWN)
+                    .map(|silent| Evidence {
+                        cluster: of.cluster.clone(),
+                        value: match silent.last_heard {
+                            Some(last) => format!("last heard {last}"),
+                            None => "never heard".to_owned(),
+                        },
+                        source: Source::read(format!("agent on {}", silent.agent), "session"),
+                    })
+                    .collect(),
+                remedy: format!("look for the agent on {names}: `prejoin agents status`"),
+                waived_by: None,
+                waiver_expired: None,
+            });
+        }
+    }
+    findings
+}
+
+/// As many agents are evidence.
+const SHOWN: usize = 5;
+
+/// What tells the agent in a pod from that of the node itself.
+const IN_A_POD: &str = " (pod)";
+
 /// What an agent is called: a node may have one of its own and one in a pod.
 fn name_of(agent: &AgentId) -> String {
     match agent.network {
         NetworkView::Host => agent.node.clone(),
-        NetworkView::Pod => format!("{} (pod)", agent.node),
+        NetworkView::Pod => format!("{}{IN_A_POD}", agent.node),
     }
 }
 
@@ -254,6 +344,39 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_is_missed_is_a_finding_and_one_that_the_report_names_is_not_another() {
+        use crate::engine;
+        let facts = pair();
+        let policy = probing(Clustermesh, Probe::Cover);
+        let mut roster = Roster::default();
+        roster.record(at(0), &facts, Some(&without(&facts, &[])));
+        let mut seen = without(&facts, &["west-n2"]);
+        seen.agents[0].failure = Some(AgentFailure {
+            kind: AgentFailureKind::Hung,
+            detail: "no answer in 10 s".to_owned(),
+        });
+        let attendance = roster.record(at(1), &facts, Some(&seen));
+        let report = engine::judge_observed(&facts, Some(&seen), &Intent::default(), &policy);
+        let missed = findings(&attendance, &report);
+        assert_eq!(missed.len(), 1, "east's own is in the report: {missed:#?}");
+        assert_eq!(
+            (
+                missed[0].subject.clusters.as_slice(),
+                missed[0].subject.nodes.as_slice()
+            ),
+            (["west".to_owned()].as_slice(), ["west-n2".to_owned()].as_slice())
+        );
+        assert_eq!(
+            missed[0].found,
+            "expected 3 agents, heard 2: nothing of west-n2: no agent was found there"
+        );
+        let before = report.summary.unknown;
+        let whole = engine::with_findings(report, missed, &policy);
+        assert_eq!((whole.summary.unknown, whole.exit_code), (before + 1, 5));
+        assert!(findings(&attendance, &whole).is_empty(), "it is told once");
+    }
+
+    #[test]
     fn an_agent_that_was_asked_and_failed_says_why() {
         let facts = pair();
         let mut seen = without(&facts, &[]);
@@ -272,8 +395,7 @@ mod tests {
         let mut roster = Roster::default();
         roster.record(at(0), &facts, Some(&without(&facts, &[])));
         let mut blind = facts.clone();
-        blind[1].nodes =
-            crate::facts::provenance::Fact::unknown(crate::facts::provenance::Reason::Unreachable, "no answer");
+        blind[1].nodes = crate::facts::provenance::Fact::unknown(Reason::Unreachable, "no answer");
         let told = roster.record(at(1), &blind, Some(&without(&blind, &["west-n1", "west-n2"])));
         assert!(shown(&told)[1].contains("expected 3 agents, heard 1"), "{told:#?}");
     }

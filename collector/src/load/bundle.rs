@@ -77,6 +77,21 @@ impl Asked {
             command,
         }
     }
+
+    /// The policy that asks for it.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            profiles: self.profiles.clone(),
+            only: self.only.clone(),
+            skip: self.skip.clone(),
+            waivers: self.waivers.clone(),
+            probe: self.probe,
+            phase: self.phase,
+            allow_unknown: self.allow_unknown,
+            fail_on_warn: self.fail_on_warn,
+            evaluated_at: self.evaluated_at,
+        }
+    }
 }
 
 impl Bundle {

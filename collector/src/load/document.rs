@@ -6,7 +6,7 @@ use prejoin_checks::facts::FACTS_SCHEMA;
 use prejoin_checks::report::REPORT_SCHEMA;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::{BUNDLE_SCHEMA, is_harmless};
+use super::{BASELINE_SCHEMA, BUNDLE_SCHEMA, is_harmless};
 
 /// The first look at a document.
 pub(super) struct Head {
@@ -21,6 +21,7 @@ pub(super) enum Kind {
     /// A bare list, which can only be of facts.
     List,
     Report,
+    Baseline,
 }
 
 impl Kind {
@@ -29,8 +30,9 @@ impl Kind {
             FACTS_SCHEMA => Ok(Self::Facts),
             BUNDLE_SCHEMA => Ok(Self::Bundle),
             REPORT_SCHEMA => Ok(Self::Report),
+            BASELINE_SCHEMA => Ok(Self::Baseline),
             other => Err(E::custom(format!(
-                "schema is `{other}`, and this prejoin reads {FACTS_SCHEMA}, {BUNDLE_SCHEMA} and {REPORT_SCHEMA}"
+                "schema is `{other}`, and this prejoin reads {FACTS_SCHEMA}, {BUNDLE_SCHEMA}, {BASELINE_SCHEMA} and {REPORT_SCHEMA}"
             ))),
         }
     }

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use prejoin_checks::history::drift::Effect;
 use prejoin_checks::report::{Finding, Report, Subject, SubjectKind, Verdict};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::view::{View, short_list};
-use super::{RenderOptions, evidence, headline};
+use super::{RenderOptions, change, evidence, headline};
 
 pub(super) fn render(report: &Report, options: &RenderOptions, out: &mut dyn io::Write) -> io::Result<()> {
     let mut suites: BTreeMap<(SubjectKind, String), TestSuite> = BTreeMap::new();
@@ -25,6 +26,7 @@ pub(super) fn render(report: &Report, options: &RenderOptions, out: &mut dyn io:
     let mut document = quick_junit::Report::new("prejoin");
     document.add_test_suites(verdicts(report));
     document.add_test_suites(suites.into_values());
+    document.add_test_suites(drift(report));
     document.serialize(out).map_err(io::Error::other)
 }
 
@@ -46,6 +48,29 @@ fn verdicts(report: &Report) -> Option<TestSuite> {
         suite.add_test_case(case);
     }
     (suite.tests > 0).then_some(suite)
+}
+
+/// A case for each change since an accepted state: one that breaks something is a failure, one that weakens an error, so that drift is never shown green.
+fn drift(report: &Report) -> Option<TestSuite> {
+    let drift = report.drift.as_ref()?;
+    let mut suite = TestSuite::new("drift");
+    for line in &drift.lines {
+        let mut status = match line.effect {
+            Effect::Breaks => TestCaseStatus::non_success(NonSuccessKind::Failure),
+            Effect::Weakens => TestCaseStatus::non_success(NonSuccessKind::Error),
+            Effect::Mends | Effect::Neutral => TestCaseStatus::success(),
+        };
+        status.set_type(line.effect.to_string());
+        status.set_message(format!("{} {}", line.effect, line.codes.join(" ")).trim_end());
+        status.set_description(change::place(line).unwrap_or_default());
+        let mut case = TestCase::new(format!("{} {}", line.change.sign(), change::what(line)), status);
+        case.set_classname("prejoin.drift");
+        suite.add_test_case(case);
+    }
+    if drift.is_empty() {
+        suite.add_test_case(TestCase::new("none", TestCaseStatus::success()));
+    }
+    Some(suite)
 }
 
 /// Not a pass: an error, unless the user takes `unknown` for an answer.

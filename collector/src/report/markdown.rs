@@ -4,13 +4,14 @@ mod escape;
 
 use std::io;
 
+use prejoin_checks::history::drift::{DriftLine, Effect};
 use prejoin_checks::report::{ClusterSummary, Finding, Report, Verdict};
 
 use self::escape::{cell, html, prose};
 use super::block::{Block, blocks};
 use super::classes::{self, Class, between, class_name};
 use super::view::{Cause, View, count, short_list};
-use super::{RenderOptions, evidence, headline};
+use super::{RenderOptions, change, evidence, headline};
 
 /// GitHub takes comments of up to 65,536 characters; what does not fit is counted, not cut.
 const LONGEST: usize = 60_000;
@@ -52,6 +53,7 @@ pub(super) fn render(report: &Report, options: &RenderOptions, out: &mut dyn io:
             page.offer(&passes.join("\n"));
         }
     }
+    drift(&mut page, report);
     if page.left_out > 0 {
         let left_out = count(page.left_out, "part");
         page.add(&format!(
@@ -60,6 +62,34 @@ pub(super) fn render(report: &Report, options: &RenderOptions, out: &mut dyn io:
     }
     page.add(&footer(report, options));
     out.write_all(page.text.as_bytes())
+}
+
+/// What changed since an accepted state: a line each, what does nothing folded away.
+fn drift(page: &mut Page, report: &Report) {
+    let Some(drift) = &report.drift else { return };
+    page.offer(&format!("### {}", prose(&change::headline(drift))));
+    let line = |line: &DriftLine| {
+        let codes = line.codes.join(" ");
+        let sign = line.change.sign();
+        format!(
+            "- **{}** {} {codes}",
+            line.effect,
+            escape::code(&format!("{sign} {}", change::what(line)))
+        )
+    };
+    let (neutral, others): (Vec<&DriftLine>, Vec<&DriftLine>) =
+        drift.lines.iter().partition(|line| line.effect == Effect::Neutral);
+    for other in others {
+        page.offer(&line(other));
+    }
+    if !neutral.is_empty() {
+        let lines: Vec<String> = neutral.iter().map(|neutral| line(neutral)).collect();
+        let summary = count(neutral.len(), "neutral change");
+        page.offer(&format!(
+            "<details><summary>{summary}</summary>\n\n{}\n\n</details>",
+            lines.join("\n")
+        ));
+    }
 }
 
 /// A document that does not grow beyond what fits.

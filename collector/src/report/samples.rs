@@ -120,6 +120,7 @@ fn report(clusters: Vec<ClusterSummary>, mut findings: Vec<Finding>) -> Report {
     let judged = summary.pass + summary.warn + summary.fail + summary.waived;
     Report {
         paths: Vec::new(),
+        drift: None,
         schema: REPORT_SCHEMA.to_owned(),
         generated_at: "2026-11-21T12:00:00Z".parse().unwrap(),
         verdict,

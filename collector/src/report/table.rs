@@ -1,6 +1,7 @@
 //! The report for a person at a terminal: first whether the clusters can be joined, then why not, how we know, and what to change.
 
 mod clusters;
+mod drift;
 mod findings;
 mod layout;
 mod matrix;
@@ -43,6 +44,7 @@ pub(super) fn render(report: &Report, options: &RenderOptions, out: &mut dyn io:
         quiet::write(&mut page, view, options.verbose);
     }
     footer(&mut page, report);
+    drift::write(&mut page, report, options.verbose);
     hints(&mut page, &views, options);
     out.write_all(page.into_text().as_bytes())
 }

@@ -38,7 +38,13 @@ fn documents_that_differ_give_exit_6_and_a_plan() {
     let json = place.run(&["diff", "old.json", "new.json", "-o=json"]).exits(6).json();
     assert_eq!(
         json["differences"],
-        serde_json::json!([{ "change": "changed", "path": "cilium.config.tunnel-protocol", "old": "vxlan", "new": "geneve" }])
+        serde_json::json!([{
+            "change": "changed",
+            "path": "cilium.config.tunnel-protocol",
+            "old": "vxlan",
+            "new": "geneve",
+            "source": { "object": "ConfigMap kube-system/cilium-config" }
+        }])
     );
     let colored = place.run(&["diff", "old.json", "new.json", "--color=always"]).exits(6);
     assert!(colored.stdout.starts_with("\u{1b}[33m~\u{1b}[0m cilium"), "{colored:?}");

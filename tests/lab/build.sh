@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the labs' programs and prints the directory that holds them: Kubernetes, etcd, containerd, CNI plugins, runc, Helm, kind
-# and actionlint from pinned Go modules, the labs' own from here.
+# and actionlint from pinned Go modules, the labs' own from here; promtool is the machine's own, or out of Debian's package.
 #
-#   build.sh [PART...]    kubernetes etcd containers runc helm kind lint own; all of them if none is named
+#   build.sh [PART...]    kubernetes etcd containers runc helm kind lint own promtool; all but the last if none is named
 #   build.sh --can-build  builds nothing; says what the machine lacks for it, and fails if it lacks anything
 #
 # The directory is named after the checksums of the pinned modules: the same pins are built once per machine, and
@@ -62,6 +62,28 @@ build_kind() { build -o "$bin/" -ldflags '-s -w' tool; }
 
 build_lint() { build -o "$bin/" -ldflags '-s -w' tool; }
 
+# Prometheus takes as long to build as Kubernetes, and any version of its tool reads rules: the system's, else Debian's package is unpacked here.
+build_promtool() {
+    local unpacked=$cache/$pins/prometheus found
+    if found=$(command -v promtool); then
+        ln -sf "$found" "$bin/promtool"
+        return
+    fi
+    if ! command -v apt-get >/dev/null; then
+        echo "build.sh: promtool is not on PATH, and there is no apt-get to fetch it with" >&2
+        return 1
+    fi
+    rm -rf "$unpacked"
+    mkdir -p "$unpacked"
+    (
+        cd "$unpacked"
+        apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }
+        dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool
+    ) >&2
+    mv "$unpacked/usr/bin/promtool" "$bin/promtool"
+    rm -rf "$unpacked"
+}
+
 # runc is C in its first steps, and filters system calls by libseccomp, which is linked into it.
 build_runc() {
     local pkg_config=$cache/$pins/pkg-config
@@ -104,6 +126,10 @@ for part in "${parts[@]}"; do
         continue
     fi
     done=$bin/.complete-$part
+    if [[ $part == promtool ]]; then
+        [[ -x $bin/promtool ]] || build_promtool
+        continue
+    fi
     # No lab is made of these, so they have pins of their own.
     if [[ $part == kind || $part == lint ]]; then
         done=$done-$(cat "$lab/$part"/go.{mod,sum} | sha256sum | cut -c1-16)

@@ -51,6 +51,14 @@ impl Programs {
         Ok(build(&["lint"])?.join("actionlint"))
     }
 
+    /// Fetches promtool, if the machine has none, and gives its path.
+    ///
+    /// # Errors
+    /// When it can be had neither way.
+    pub fn promtool() -> anyhow::Result<PathBuf> {
+        Ok(build(&["promtool"])?.join("promtool"))
+    }
+
     /// Whether what the build starts with is there.
     pub fn can_be_built() -> bool {
         // It says itself what is missing.

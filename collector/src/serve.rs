@@ -10,7 +10,6 @@ pub mod config;
 pub mod dial;
 mod enroll;
 pub mod listener;
-pub mod metrics;
 pub mod pages;
 pub mod record;
 pub mod rounds;

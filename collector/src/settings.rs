@@ -300,7 +300,12 @@ impl Settings {
             probing: Probing::default(),
             observations: None,
             command: asked.and_then(|asked| asked.command.clone()),
-            against: judging.against.as_deref().map(load::accepted_state).transpose()?.map(Box::new),
+            against: judging
+                .against
+                .as_deref()
+                .map(load::accepted_state)
+                .transpose()?
+                .map(Box::new),
         })
     }
 }

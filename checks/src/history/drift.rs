@@ -229,18 +229,26 @@ fn is_flapping_alone(event: &Event) -> bool {
 fn of_clusters(accepted: Side<'_>, now: Side<'_>) -> Vec<DriftLine> {
     let mut lines = Vec::new();
     for old in accepted.clusters {
-        match find(now.clusters, &old.name) {
-            Some(new) => lines.extend(
-                diff::of_cluster(old, new)
-                    .into_iter()
-                    .map(|difference| of_fact(&old.name, difference)),
-            ),
-            None => lines.push(DriftLine {
-                cluster: old.name.clone(),
-                effect: Effect::Weakens,
-                ..DriftLine::new(DriftOf::Cluster, Change::Removed, format!("clusters[{}]", old.name))
-            }),
+        let about = |change| DriftLine {
+            cluster: old.name.clone(),
+            effect: Effect::Weakens,
+            ..DriftLine::new(DriftOf::Cluster, change, format!("clusters[{}]", old.name))
+        };
+        let Some(new) = find(now.clusters, &old.name) else {
+            lines.push(about(Change::Removed));
+            continue;
+        };
+        // That nothing at all could be read is one change, not one of each fact.
+        if let (None, Some(why)) = (old.unreachable(), new.unreachable()) {
+            lines.push(DriftLine {
+                old: Some(Value::String("read".to_owned())),
+                new: Some(Value::String(format!("unreachable: {}", why.detail))),
+                ..about(Change::Changed)
+            });
+            continue;
         }
+        let differences = diff::of_cluster(old, new).into_iter();
+        lines.extend(differences.map(|difference| of_fact(&old.name, difference)));
     }
     let added = now
         .clusters
@@ -258,16 +266,15 @@ fn find<'c>(clusters: &'c [ClusterFacts], name: &str) -> Option<&'c ClusterFacts
 }
 
 fn of_fact(cluster: &str, difference: Difference) -> DriftLine {
+    // What an agent read of a node, where there is none to read it any more.
+    let node_unread = difference.change == Change::Removed && difference.path.starts_with("node_facts[");
+    let lost = difference.reading == Some(Reading::Lost) || node_unread;
     DriftLine {
         cluster: cluster.to_owned(),
         old: difference.old,
         new: difference.new,
         source: difference.source,
-        effect: if difference.reading == Some(Reading::Lost) {
-            Effect::Weakens
-        } else {
-            Effect::Neutral
-        },
+        effect: if lost { Effect::Weakens } else { Effect::Neutral },
         ..DriftLine::new(DriftOf::Fact, difference.change, difference.path)
     }
 }
@@ -458,8 +465,12 @@ fn with_part_of<T>(
 ) -> T {
     let place = clusters.iter().position(|facts| facts.name == *name);
     match (place, find(others, name), field) {
-        (Some(place), Some(other), Some(field)) => {
-            let Some(swapped) = with_field_of(&clusters[place], other, field) else {
+        (Some(place), Some(other), field) => {
+            let swapped = match field {
+                Some(field) => with_field_of(&clusters[place], other, field),
+                None => Some(other.clone()),
+            };
+            let Some(swapped) = swapped else {
                 return judge(clusters);
             };
             let kept = std::mem::replace(&mut clusters[place], swapped);
@@ -479,7 +490,7 @@ fn with_part_of<T>(
             clusters.pop();
             judged
         }
-        (Some(_), Some(_), None) | (None, None, _) => judge(clusters),
+        (None, None, _) => judge(clusters),
     }
 }
 

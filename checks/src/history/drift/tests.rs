@@ -188,6 +188,41 @@ fn a_cluster_that_was_made_anew_is_drift_and_no_error() {
 }
 
 #[test]
+fn a_cluster_that_cannot_be_read_any_more_is_one_line_that_names_what_it_costs() {
+    use crate::facts::provenance::Unknown;
+    let mut now = pair();
+    now[1] = ClusterFacts::unread("west", &Unknown::new(Reason::Unreachable, "connection refused"));
+    let drift = between(&pair(), &now);
+    let of_west: Vec<&DriftLine> = drift.lines.iter().filter(|line| line.cluster == "west").collect();
+    assert_eq!(of_west.len(), 1, "{:#?}", lines(&drift));
+    let line = of_west[0];
+    assert_eq!(
+        (line.effect, line.of, line.change),
+        (Effect::Weakens, DriftOf::Cluster, Change::Changed)
+    );
+    assert_eq!(
+        line.new,
+        Some(Value::String("unreachable: connection refused".to_owned()))
+    );
+    assert!(line.codes.contains(&"CM302".to_owned()), "{:?}", line.codes);
+    assert_eq!(drift.worst(), Some(Effect::Weakens));
+}
+
+#[test]
+fn a_node_that_no_agent_reads_any_more_weakens() {
+    let accepted: Vec<ClusterFacts> = pair().into_iter().map(with_agents).collect();
+    let mut now = accepted.clone();
+    now[0].node_facts.remove(0);
+    let drift = between(&accepted, &now);
+    let line = drift
+        .lines
+        .iter()
+        .find(|line| line.path == "node_facts[east-n1]")
+        .unwrap();
+    assert_eq!((line.change, line.effect), (Change::Removed, Effect::Weakens));
+}
+
+#[test]
 fn a_flow_that_is_blocked_is_a_line_of_its_own() {
     let facts: Vec<ClusterFacts> = pair().into_iter().map(with_agents).collect();
     let policy = probing(Clustermesh, Probe::Cover);

@@ -4,6 +4,7 @@
 mod agents;
 mod baseline;
 mod lab;
+mod remote;
 mod serve;
 
 use std::num::NonZeroU32;
@@ -19,7 +20,8 @@ use crate::report::Format;
 pub use agents::{AgentsCommand, AuditAgents, DryRun, Image, Install, Placed, Rbac, Remove, Status, UseAgents};
 pub use baseline::{Accept, BaselineCommand, ShowBaseline};
 pub use lab::{LabBreak, LabCommand, LabHeal, LabPlace, LabUp, On};
-pub use serve::{Serve, ServeAt, ServeCommand, ServeEnroll, ServeRevoke};
+pub use remote::Remote;
+pub use serve::{Serve, ServeAt, ServeCommand, ServeEnroll, ServeRevoke, TokenCommand};
 
 /// Audits Kubernetes clusters before they are joined with Cilium ClusterMesh or Submariner.
 #[derive(Debug, Parser)]
@@ -39,6 +41,9 @@ pub struct Cli {
         value_name = "WHEN"
     )]
     pub color: Color,
+    /// A collector to ask instead.
+    #[command(flatten)]
+    pub remote: Remote,
 }
 
 const EXIT_CODES: &str = "Exit codes:
@@ -70,7 +75,9 @@ pub enum Command {
     /// Make clusters to try prejoin on, break what is between them, and mend it
     #[command(subcommand)]
     Lab(LabCommand),
-    /// Show what changed between two facts files of one cluster, or two JSON reports
+    /// Show what a collector knows of its groups
+    Status,
+    /// Show what changed between two facts files of one cluster, or two JSON reports; with --collector, in a group since its baseline
     Diff(Diff),
     /// List all checks
     Checks(List),
@@ -96,6 +103,9 @@ pub struct Audit {
     /// Which clusters.
     #[command(flatten)]
     pub clusters: Clusters,
+    /// The group that the collector is to audit
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
     /// A facts file to judge beside the contexts (repeatable; `-` is standard input)
     #[arg(long, value_name = "FILE")]
     pub facts: Vec<PathBuf>,
@@ -151,9 +161,14 @@ pub struct Check {
 #[derive(Debug, Args)]
 pub struct Diff {
     /// The earlier document
-    pub old: PathBuf,
+    #[arg(required_unless_present = "group")]
+    pub old: Option<PathBuf>,
     /// The later document
-    pub new: PathBuf,
+    #[arg(required_unless_present = "group")]
+    pub new: Option<PathBuf>,
+    /// The group of the collector that is meant
+    #[arg(long, conflicts_with_all = ["old", "new"], value_name = "NAME")]
+    pub group: Option<String>,
     /// How the differences are written
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ListFormat,

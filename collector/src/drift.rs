@@ -24,7 +24,10 @@ struct Differences<'a> {
 
 /// Shows what changed.
 pub fn diff(args: &cli::Diff, color: Color) -> Result<u8, Error> {
-    let (old, new) = (load::document(&args.old)?, load::document(&args.new)?);
+    let (Some(old_path), Some(new_path)) = (&args.old, &args.new) else {
+        return Err(Error::Usage("name the earlier and the later document".to_owned()));
+    };
+    let (old, new) = (load::document(old_path)?, load::document(new_path)?);
     let differences = match (of_facts(old), of_facts(new)) {
         (Document::Facts(old), Document::Facts(new)) => {
             diff::facts(&old, &new).map_err(|error| Error::Usage(error.to_string()))?
@@ -33,8 +36,8 @@ pub fn diff(args: &cli::Diff, color: Color) -> Result<u8, Error> {
         _ => {
             return Err(Error::Usage(format!(
                 "one of {} and {} is a report and the other is not: a diff is of two facts files or of two reports",
-                load::shown(&args.old),
-                load::shown(&args.new)
+                load::shown(old_path),
+                load::shown(new_path)
             )));
         }
     };

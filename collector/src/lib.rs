@@ -34,7 +34,18 @@ use error::{Error, exit_code};
 
 /// Does what was asked for and gives the exit code.
 pub fn run(cli: &Cli) -> Result<u8, Error> {
+    if cli.remote.collector.is_some() {
+        return match &cli.command {
+            Command::Audit(args) => serve::api::client::audit(&cli.remote, args, cli.color),
+            Command::Status => serve::api::client::status(&cli.remote),
+            Command::Diff(args) => serve::api::client::diff(&cli.remote, args),
+            _ => Err(Error::Usage(
+                "--collector goes with `audit`, `status` and `diff`".to_owned(),
+            )),
+        };
+    }
     match &cli.command {
+        Command::Audit(args) if args.group.is_some() => Err(no_collector()),
         Command::Audit(args) => audit::audit(args, cli.color),
         Command::Check(args) => audit::check(args, cli.color),
         Command::Facts(args) => audit::facts(args),
@@ -42,6 +53,8 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Agents(command) => agents::command::run(command),
         Command::Lab(command) => lab::run(command),
         Command::Serve(args) => serve::run(args),
+        Command::Status => Err(no_collector()),
+        Command::Diff(args) if args.group.is_some() => Err(no_collector()),
         Command::Diff(args) => drift::diff(args, cli.color),
         Command::Checks(args) => catalogue::list(args),
         Command::Explain(args) => catalogue::explain(args, cli.color),
@@ -57,6 +70,10 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
             Ok(exit_code::PASS)
         }
     }
+}
+
+fn no_collector() -> Error {
+    Error::Usage("name the collector whose group is meant: --collector URL".to_owned())
 }
 
 /// Answers what kubectl asks to complete a command line of the plugin.

@@ -6,17 +6,22 @@
 
 pub mod access;
 pub mod alerts;
+pub mod api;
+mod command;
 pub mod config;
 pub mod dial;
 mod enroll;
 pub mod listener;
+pub mod metrics;
 pub mod pages;
+pub mod reader;
 pub mod record;
 pub mod rounds;
 pub mod schedule;
 pub mod store;
 pub mod tls;
 pub mod view;
+pub mod web;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,13 +31,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
-use crate::cli::{Serve, ServeAt, ServeCommand};
+use crate::cli::{Serve, ServeAt};
 use crate::error::{Error, exit_code};
 use crate::output;
 use crate::run::{Canceller, cancellation};
 use config::ServerConfig;
 use dial::Hub;
 use listener::Limits;
+use reader::StoreReader;
 use rounds::Rounds;
 use store::{Lock, Place, Store};
 
@@ -72,19 +78,12 @@ impl Current {
 
 /// Serves until it is told to end, or does what else was asked for.
 pub fn run(args: &Serve) -> Result<u8, Error> {
-    if let Some(command) = &args.command {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Error::Internal(format!("cannot start: {error}")))?;
-        return runtime.block_on(async {
-            match command {
-                ServeCommand::Enroll(enrolled) => enroll::enroll(&args.at, enrolled).await,
-                ServeCommand::Revoke(revoked) => enroll::revoke(&args.at, revoked).await,
-            }
-        });
-    }
-    let current = Current::read(&args.at.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::Internal(format!("cannot start: {error}")))?;
+    if let Some(command) = &args.command {
+        return command::run(&runtime, &args.at, command);
+    }
+    let current = Current::read(&args.at.config)?;
     let served = runtime.block_on(serve(args, current));
     // A credential plugin that hangs must not hold up the end.
     runtime.shutdown_background();
@@ -105,8 +104,17 @@ async fn serve(args: &Serve, current: Current) -> Result<(), Error> {
     let (config, changes) = watch::channel(current);
     let wished = Arc::new(Notify::new());
     let hub = Hub::default();
-    let rounds = tokio::spawn(Rounds::new(store.clone(), hub.clone(), changes, wished, stop.clone()).run());
-    let router = dial::router(hub.clone(), store.clone());
+    let reader = StoreReader::new(store.clone(), hub.clone(), changes.clone(), Arc::clone(&wished));
+    let rounds = Rounds::new(
+        store.clone(),
+        hub.clone(),
+        reader.clone(),
+        changes,
+        wished,
+        stop.clone(),
+    );
+    let rounds = tokio::spawn(rounds.run());
+    let router = web::router(&reader).merge(dial::router(hub.clone(), store.clone()));
     let handle = axum_server::Handle::new();
     let scheme = if identity.is_some() { "https" } else { "http" };
     let pages = tokio::spawn({

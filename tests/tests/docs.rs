@@ -48,6 +48,7 @@ fn the_schemas_are_fresh() {
         ("facts", SchemaOf::Facts),
         ("config", SchemaOf::Config),
         ("alert", SchemaOf::Alert),
+        ("server-config", SchemaOf::ServerConfig),
         ("protocol-request", SchemaOf::ProtocolRequest),
         ("protocol-answer", SchemaOf::ProtocolAnswer),
     ] {
@@ -55,6 +56,13 @@ fn the_schemas_are_fresh() {
         write_json(&schema(document), &mut made).unwrap();
         expect_page(&format!("docs/schema/{name}.json"), std::str::from_utf8(&made).unwrap());
     }
+}
+
+#[test]
+fn the_description_of_the_api_is_fresh() {
+    let mut made = Vec::new();
+    write_json(&prejoin_collector::serve::api::description(), &mut made).unwrap();
+    expect_page("docs/schema/openapi.json", std::str::from_utf8(&made).unwrap());
 }
 
 #[test]

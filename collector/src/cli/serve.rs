@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::ListFormat;
 use crate::config::Timeout;
+use crate::serve::access::Role;
 
 /// `prejoin serve`.
 #[derive(Debug, Args)]
@@ -48,15 +50,6 @@ pub struct ServeAt {
     pub store: Option<String>,
 }
 
-/// What can be done with a collector besides running it, where its store is reached.
-#[derive(Debug, Subcommand)]
-pub enum ServeCommand {
-    /// Let a cluster dial in: print a one-time token, and how to install agents with it
-    Enroll(ServeEnroll),
-    /// End what a cluster that dials in may, at once
-    Revoke(ServeRevoke),
-}
-
 /// `prejoin serve enroll`.
 #[derive(Debug, Args)]
 pub struct ServeEnroll {
@@ -80,4 +73,58 @@ pub struct ServeRevoke {
     /// The name of the cluster
     #[arg(value_name = "NAME")]
     pub name: String,
+}
+
+/// What can be done with a collector besides running it, on a machine that reaches its store; also while it runs.
+#[derive(Debug, Subcommand)]
+pub enum ServeCommand {
+    /// Let a cluster dial in: print a one-time token, and how to install agents with it
+    Enroll(ServeEnroll),
+    /// End what a cluster that dials in may, at once
+    Revoke(ServeRevoke),
+    /// Make, list and revoke tokens of people and programs
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Write everything that audits found, one JSON document to a line
+    Export {
+        /// The file to write; `-` is standard output
+        #[arg(default_value = "-", value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Copy the store's file as it is at this moment, while the collector runs
+    Backup {
+        /// The file to write; it must not be there yet
+        #[arg(value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+/// `prejoin serve token`.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, this once
+    Create {
+        /// What it is called in the log
+        name: String,
+        /// What it allows
+        #[arg(long, default_value = "viewer", value_parser = roles())]
+        role: Role,
+        /// For how many days it is valid; until it is revoked without
+        #[arg(long, value_name = "DAYS")]
+        days: Option<u32>,
+    },
+    /// List all tokens
+    List,
+    /// Revoke a token at once
+    Revoke {
+        /// The token's name
+        name: String,
+    },
+}
+
+fn roles() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(Role::ALL.map(Role::name)).map(|name| {
+        let known = Role::ALL.into_iter().find(|role| role.name() == name);
+        known.unwrap_or(Role::Viewer)
+    })
 }

@@ -1,5 +1,7 @@
 //! Who asks, and what they may do.
 
+pub mod gate;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,14 +1,33 @@
-//! What an audit found, written so that it is seen whole or not at all.
+//! What an audit found, written so that it is seen whole or not at all: facts, observations and report, and what follows from them together with what
+//! was known before: the lives of findings, what changed against the baseline, what measurements of paths mean, who is silent.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use prejoin_checks::facts::ClusterFacts;
+use prejoin_checks::history::drift::{self, Drift, Judging, Side};
+use prejoin_checks::history::excursion::{self, Budget, Judgement};
+use prejoin_checks::history::life::{Event, Life};
+use prejoin_checks::history::lives::Lives;
+use prejoin_checks::history::measure::{self, Measure};
+use prejoin_checks::history::silence::{Attendance, Roster};
 use prejoin_checks::profile::Profile;
 use prejoin_checks::report::{Coverage, Report, Summary, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::config::Group;
 use super::store::audits::{Ending, Taken};
+use super::store::baselines::Baseline;
 use super::store::documents::Kind;
+use super::store::measures::Measured;
 use super::store::{Store, StoreError, damaged};
-use crate::load::Bundle;
+use super::view::cluster::AgentRow;
+use super::view::path;
+use crate::load::{Asked, Bundle};
+
+/// Who accepted a baseline that nobody did.
+const FIRST_TO_PASS: &str = "first audit that passed";
 
 /// What lists show of an audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,50 +36,192 @@ pub struct Outline {
     pub verdict: Verdict,
     /// What the clusters were judged for.
     pub profiles: Vec<Profile>,
-    /// The names of the clusters.
-    pub clusters: Vec<String>,
-    /// Clusters of which nothing could be read.
-    pub unreachable: Vec<String>,
     /// Findings by verdict.
     pub summary: Summary,
     /// How much was known.
     pub coverage: Coverage,
-    /// Agents that were to probe, and those that did to the end.
+    /// Agents that were expected, and those that took part to the end.
     pub agents: Agents,
 }
 
 /// Agents expected and heard.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Agents {
-    /// Were to probe.
+    /// Those that the audit planned for, and those heard before whose nodes are still there.
     pub expected: u64,
-    /// Did, to the end.
+    /// Those that answered to the end.
     pub heard: u64,
 }
 
 impl Outline {
-    /// Of what an audit found.
-    pub fn of(bundle: &Bundle, report: &Report) -> Self {
-        let agents = bundle.observations.iter().flat_map(|seen| &seen.agents);
-        let heard = agents.clone().filter(|agent| agent.failure.is_none()).count();
-        let unreachable = report.clusters.iter().filter(|cluster| cluster.unreachable.is_some());
+    fn of(report: &Report, attendance: &[Attendance]) -> Self {
         Self {
             verdict: report.verdict,
             profiles: report.profiles.clone(),
-            clusters: report.clusters.iter().map(|cluster| cluster.name.clone()).collect(),
-            unreachable: unreachable.map(|cluster| cluster.name.clone()).collect(),
             summary: report.summary,
             coverage: report.coverage.clone(),
             agents: Agents {
-                expected: agents.count() as u64,
-                heard: heard as u64,
+                expected: attendance.iter().map(|cluster| cluster.expected).sum(),
+                heard: attendance.iter().map(|cluster| cluster.heard).sum(),
             },
         }
     }
 }
 
+/// What an audit found, with what follows from it.
+pub struct Found {
+    /// All that the report was made of.
+    pub bundle: Bundle,
+    /// The report.
+    pub report: Report,
+    /// What happened to findings.
+    pub events: Vec<Event>,
+    /// All findings after it.
+    pub lives: Vec<Life>,
+    measures: Vec<(Measured, Judgement)>,
+    roster: Roster,
+    attendance: Vec<Attendance>,
+    /// The baseline that it was held against, and what changed.
+    drift: Option<(String, Drift)>,
+}
+
+/// Works out what follows from what an audit found together with what was known before.
+pub async fn follow(store: &Store, group: &Group, bundle: Bundle, report: Report) -> Result<Found, StoreError> {
+    let at = report.generated_at;
+    let mut lives: Lives = store
+        .lives(&group.name)
+        .await?
+        .into_iter()
+        .map(|kept| kept.life)
+        .collect();
+    let names: BTreeSet<String> = bundle.clusters.iter().map(|facts| facts.name.clone()).collect();
+    let mut events = lives.keep_clusters(at, &names);
+    events.extend(lives.record(at, &report));
+    let mut roster = store.roster(&group.name).await?;
+    let attendance = roster.record(at, &bundle.clusters, bundle.observations.as_deref());
+    let measures = measured(store, group, &report).await?;
+    let before = store.drift(&group.name).await?;
+    let accepted = accepted(store, group).await?;
+    let comparing = tokio::task::spawn_blocking(move || {
+        let drift = accepted.map(|accepted| {
+            let mut drift = accepted.drift(&bundle, &report);
+            if let Some((_, before)) = before.filter(|(baseline, _)| *baseline == accepted.audit) {
+                drift.carry(&before);
+            }
+            (accepted.audit, drift)
+        });
+        (bundle, report, drift)
+    });
+    let (bundle, report, drift) = comparing.await.map_err(|error| damaged("what changed", &error))?;
+    Ok(Found {
+        bundle,
+        report,
+        events,
+        lives: lives.into_iter().collect(),
+        measures,
+        roster,
+        attendance,
+        drift,
+    })
+}
+
+/// The state that was accepted.
+struct Accepted {
+    audit: String,
+    clusters: Vec<ClusterFacts>,
+    report: Report,
+}
+
+async fn accepted(store: &Store, group: &Group) -> Result<Option<Accepted>, StoreError> {
+    let Some(baseline) = store.baseline(&group.name).await? else {
+        return Ok(None);
+    };
+    let (bundle, report) = (
+        bundle(store, &baseline.audit).await?,
+        store.document(&baseline.audit, Kind::Report, "").await?,
+    );
+    // Both are kept as long as the baseline is.
+    let both = bundle
+        .zip(report)
+        .ok_or_else(|| damaged("the baseline", &"its documents are gone"))?;
+    Ok(Some(Accepted {
+        audit: baseline.audit,
+        clusters: both.0.clusters,
+        report: both.1,
+    }))
+}
+
+impl Accepted {
+    fn drift(&self, bundle: &Bundle, report: &Report) -> Drift {
+        let asked = bundle.audit.as_deref();
+        let intent = asked.map(|asked| asked.intent.clone()).unwrap_or_default();
+        let policy = asked.map_or_else(
+            || prejoin_checks::policy::Policy::new(report.profiles.clone(), report.generated_at),
+            Asked::policy,
+        );
+        drift::drift(
+            Side {
+                clusters: &self.clusters,
+                report: &self.report,
+            },
+            Side {
+                clusters: &bundle.clusters,
+                report,
+            },
+            Judging {
+                observations: bundle.observations.as_deref(),
+                intent: &intent,
+                policy: &policy,
+            },
+        )
+    }
+}
+
+/// What was measured between clusters, and what that means.
+async fn measured(store: &Store, group: &Group, report: &Report) -> Result<Vec<(Measured, Judgement)>, StoreError> {
+    let points = path::points(report);
+    let now = measure::measures(report);
+    let budget = Budget {
+        round_trip_micros: group
+            .round_trip_budget
+            .and_then(|budget| u64::try_from(budget.0.as_micros()).ok()),
+        ..Budget::default()
+    };
+    let until = report.generated_at;
+    let since = until
+        .checked_sub(SignedDuration::from_hours(24 * excursion::MOST_DAYS))
+        .unwrap_or(until);
+    let mut all = Vec::new();
+    let mut past: BTreeMap<_, Vec<Measure>> = BTreeMap::new();
+    for (way, measure) in &now {
+        let known = store.measures(&group.name, way, (since, until)).await?;
+        let mut series: Vec<Measure> = known.into_iter().map(|measured| measured.measure).collect();
+        series.push(measure.clone());
+        past.insert(way.clone(), series);
+    }
+    for (way, measure) in now {
+        let forth = past.get(&way).map(Vec::as_slice).unwrap_or_default();
+        let back = past.get(&way.back()).map(Vec::as_slice).unwrap_or_default();
+        let Some(judgement) = excursion::judge(forth, back, &budget) else {
+            continue;
+        };
+        let point = points.get(&(way.from.clone(), way.to.clone()));
+        let node_pairs = point.map_or(0, |point| point.node_pairs);
+        all.push((
+            Measured {
+                way,
+                node_pairs,
+                measure,
+            },
+            judgement,
+        ));
+    }
+    Ok(all)
+}
+
 /// Writes all that an audit found. Until this is done nothing of it is shown; after a failure nothing ever is.
-pub async fn record(store: &Store, taken: &Taken, bundle: &Bundle, report: &Report) -> Result<(), StoreError> {
+pub async fn record(store: &Store, taken: &Taken, found: &Found) -> Result<(), StoreError> {
+    let Found { bundle, report, .. } = found;
     // Parts mean nothing by themselves, and are many: written before, they keep others waiting for a shorter time.
     let mut documents = Vec::new();
     for facts in &bundle.clusters {
@@ -73,29 +234,92 @@ pub async fn record(store: &Store, taken: &Taken, bundle: &Bundle, report: &Repo
         documents.push(store.prepare(Kind::Asked, "", asked).await?);
     }
     documents.push(store.prepare(Kind::Report, "", report).await?);
-    let outline = Outline::of(bundle, report);
+    documents.push(store.prepare(Kind::Agents, "", &agents(found)).await?);
+    let outline = Outline::of(report, &found.attendance);
     let ending = Ending {
-        at: jiff::Timestamp::now(),
+        at: Timestamp::now(),
         verdict: report.verdict.to_string(),
         exit_code: report.exit_code,
         summary: serde_json::to_string(&outline).map_err(|error| damaged("an audit's outline", &error))?,
     };
+    let baseline = store.baseline(&taken.group).await?;
     let mut tx = store.write().await?;
     for document in documents {
         store.put(&mut tx, taken, document).await?;
+    }
+    for life in &found.lives {
+        store.put_life(&mut tx, &taken.group, life).await?;
+    }
+    store.put_events(&mut tx, taken, &found.events).await?;
+    for (measured, judgement) in &found.measures {
+        store.put_measure(&mut tx, taken, measured, judgement).await?;
+    }
+    store.put_roster(&mut tx, &taken.group, &found.roster).await?;
+    match (&found.drift, baseline) {
+        (Some((baseline, drift)), _) => store.put_drift(&mut tx, &taken.group, baseline, drift).await?,
+        (None, None) if passes(report) => {
+            let first = Baseline {
+                audit: taken.id.clone(),
+                by: FIRST_TO_PASS.to_owned(),
+                at: ending.at,
+                note: String::new(),
+            };
+            store.accept(&mut tx, &taken.group, &first).await?;
+        }
+        (None, _) => {}
     }
     store.end(&mut tx, taken, &ending).await?;
     Ok(tx.commit().await?)
 }
 
+/// Whether a report is good enough to hold later ones against: nothing fails, nothing is unknown, and warnings are accepted by its own policy.
+fn passes(report: &Report) -> bool {
+    report.exit_code == 0 && matches!(report.verdict, Verdict::Pass | Verdict::Warn)
+}
+
+/// Every agent that was expected, by cluster.
+fn agents(found: &Found) -> BTreeMap<String, Vec<AgentRow>> {
+    let mut clusters = BTreeMap::new();
+    for attendance in &found.attendance {
+        let heard = found.roster.clusters.get(&attendance.cluster).into_iter().flatten();
+        let mut rows: Vec<AgentRow> = heard
+            .filter(|(_, heard)| heard.silent_since.is_none())
+            .map(|(name, heard)| AgentRow {
+                node: name.clone(),
+                heard: true,
+                version: String::new(),
+                why: String::new(),
+                last_heard: Some(heard.last),
+            })
+            .collect();
+        rows.extend(attendance.silent.iter().map(|silent| AgentRow {
+            node: silent.agent.clone(),
+            heard: false,
+            version: String::new(),
+            why: silent.why.clone(),
+            last_heard: silent.last_heard,
+        }));
+        rows.sort_by(|a, b| a.node.cmp(&b.node));
+        clusters.insert(attendance.cluster.clone(), rows);
+    }
+    let seen = found.bundle.observations.iter();
+    for (agent, report) in seen.flat_map(|seen| seen.plan.agents.iter().zip(&seen.agents)) {
+        let rows = clusters.get_mut(&agent.cluster).into_iter().flatten();
+        for row in rows.filter(|row| row.node == agent.node) {
+            row.version.clone_from(&report.version);
+        }
+    }
+    clusters
+}
+
 /// All that an audit's report was made of; none if it is too old to be kept.
 pub async fn bundle(store: &Store, audit: &str) -> Result<Option<Bundle>, StoreError> {
+    let report: Option<Report> = store.document(audit, Kind::Report, "").await?;
+    let Some(report) = report else { return Ok(None) };
     let mut clusters = Vec::new();
-    for name in store.document_names(audit, Kind::Facts).await? {
-        clusters.extend(store.document(audit, Kind::Facts, &name).await?);
-    }
-    if clusters.is_empty() {
-        return Ok(None);
+    // In the order of the report, which is part of what it gives.
+    for cluster in &report.clusters {
+        clusters.extend(store.document(audit, Kind::Facts, &cluster.name).await?);
     }
     Ok(Some(Bundle {
         schema: crate::load::BUNDLE_SCHEMA.to_owned(),

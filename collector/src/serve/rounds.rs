@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use prejoin_checks::policy::Waiver;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::config::Group;
 use super::dial::{self, Hub};
+use super::reader::StoreReader;
 use super::record;
 use super::schedule::{Due, Schedule};
 use super::store::audits::{Audit, LEASE, State, Taken};
@@ -31,6 +33,8 @@ pub struct Rounds {
     store: Store,
     /// Clusters that dialled in.
     hub: Hub,
+    /// Told what has changed.
+    reader: StoreReader,
     config: watch::Receiver<Current>,
     /// Told when someone wants an audit, so that it need not wait for the next look.
     wished: Arc<Notify>,
@@ -39,10 +43,18 @@ pub struct Rounds {
 
 impl Rounds {
     /// Of the groups of this configuration, which may change.
-    pub fn new(store: Store, hub: Hub, config: watch::Receiver<Current>, wished: Arc<Notify>, stop: Cancel) -> Self {
+    pub fn new(
+        store: Store,
+        hub: Hub,
+        reader: StoreReader,
+        config: watch::Receiver<Current>,
+        wished: Arc<Notify>,
+        stop: Cancel,
+    ) -> Self {
         Self {
             store,
             hub,
+            reader,
             config,
             wished,
             stop,
@@ -66,10 +78,12 @@ impl Rounds {
                 match next(&self.store, group, &mut plan).await {
                     Ok(Next::Begin(taken)) => {
                         running.insert(group.name.clone());
-                        let (store, hub, current, stop) =
-                            (self.store.clone(), self.hub.clone(), current.clone(), self.stop.clone());
+                        let (store, hub, reader) = (self.store.clone(), self.hub.clone(), self.reader.clone());
+                        let (current, stop) = (current.clone(), self.stop.clone());
                         tasks.spawn(async move {
+                            reader.tell(&taken.group, Some(&taken.id));
                             one(&store, &hub, &current, &taken, &stop).await;
+                            reader.tell(&taken.group, Some(&taken.id));
                             taken.group
                         });
                     }
@@ -231,6 +245,10 @@ async fn attempt(
     };
     let settings = group.settings(&current.file, &current.directory, Timestamp::now());
     let mut settings = settings.map_err(|error| Failure::Audit(error.to_string()))?;
+    settings
+        .policy
+        .waivers
+        .extend(waivers(store, &taken.group).await.map_err(Failure::Store)?);
     let (canceller, cancel) = cancellation();
     let audit = async {
         dial::enlist(&mut settings, hub, store, &group.enrolled).await;
@@ -252,11 +270,33 @@ async fn attempt(
         }
     };
     let (bundle, report) = audited.map_err(|error| Failure::Audit(error.to_string()))?;
+    let writing = async {
+        let found = record::follow(store, group, bundle, report).await?;
+        record::record(store, taken, &found).await?;
+        Ok(found.report.verdict.to_string())
+    };
     tokio::select! {
-        written = record::record(store, taken, &bundle, &report) => written.map_err(Failure::Store)?,
-        lost = hold(store, taken) => return Err(Failure::Store(lost)),
+        written = writing => written.map(Some).map_err(Failure::Store),
+        lost = hold(store, taken) => Err(Failure::Store(lost)),
     }
-    Ok(Some(report.verdict.to_string()))
+}
+
+/// Who answers for findings, as was said on pages or by the API.
+async fn waivers(store: &Store, group: &str) -> Result<Vec<Waiver>, StoreError> {
+    let mut waivers = Vec::new();
+    for waived in store.waived(group).await? {
+        let Some(kept) = store.life(group, &waived.key).await? else {
+            continue;
+        };
+        waivers.push(Waiver {
+            code: kept.life.key.code,
+            clusters: kept.life.key.clusters,
+            owner: waived.owner,
+            reason: waived.reason,
+            until: waived.until,
+        });
+    }
+    Ok(waivers)
 }
 
 /// Renews the lease of an audit until that fails for good; then why.
@@ -276,19 +316,26 @@ async fn hold(store: &Store, taken: &Taken) -> StoreError {
 /// Forgets what is older than it is to be kept.
 async fn forget(store: &Store, groups: &[Group]) {
     for group in groups {
-        let days = |days: u32| Timestamp::now().as_millisecond() - i64::from(days) * 24 * 3600 * 1000;
-        let keep = match store.latest_done(&group.name).await {
-            Ok(last) => last.map(|last| last.id).into_iter().collect::<Vec<_>>(),
-            Err(error) => return say(&group.name, &format!("nothing is forgotten: {error}")),
-        };
-        if let Err(error) = store
-            .forget_documents(&group.name, days(group.retention.audits_days), &keep)
-            .await
-        {
-            say(&group.name, &format!("old audits are not forgotten: {error}"));
+        if let Err(error) = forget_of(store, group).await {
+            say(&group.name, &format!("what is old is not forgotten: {error}"));
         }
     }
     if let Err(error) = store.forget_parts().await {
         say("", &format!("old parts are not forgotten: {error}"));
     }
+}
+
+async fn forget_of(store: &Store, group: &Group) -> Result<(), StoreError> {
+    let now = Timestamp::now();
+    let before = |days: u32| now.saturating_sub(SignedDuration::from_hours(24 * i64::from(days)));
+    let before = |days: u32| before(days).unwrap_or(now);
+    // What is shown as the last, and what is held against, stays however old it is.
+    let last = store.latest_done(&group.name).await?.map(|last| last.id);
+    let baseline = store.baseline(&group.name).await?.map(|baseline| baseline.audit);
+    let keep: Vec<String> = last.into_iter().chain(baseline).collect();
+    let audits = before(group.retention.audits_days).as_millisecond();
+    store.forget_documents(&group.name, audits, &keep).await?;
+    let history = before(group.retention.history_days);
+    store.forget_lives(&group.name, history).await?;
+    store.forget_measures(&group.name, history).await
 }

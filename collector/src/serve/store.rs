@@ -2,10 +2,17 @@
 //!
 //! What an audit found becomes visible in one transaction ([`audits::Taken`] is what allows to write it). Times are milliseconds since 1970.
 
+pub mod audit_log;
 pub mod audits;
+pub mod baselines;
+mod copy;
 pub mod credentials;
 pub mod documents;
+pub mod findings;
 mod lock;
+pub mod measures;
+pub mod outbox;
+pub mod tokens;
 
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +22,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, SqlSafeStr, Transaction};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Connection as _, Executor, SqlSafeStr, Transaction};
 use uuid::Uuid;
 
 pub use lock::Lock;
@@ -117,6 +124,8 @@ impl Store {
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let options = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
+            // SQLite ends a transaction by itself when the disk is full, which its driver does not notice: such a connection is of no more use.
+            .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .acquire_timeout(busy + Duration::from_secs(5));
         let pool = match place {
             Place::File(path) => {

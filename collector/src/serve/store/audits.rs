@@ -142,40 +142,6 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Notes which agents took part in an audit, by cluster and node.
-    pub async fn hear(
-        &self,
-        tx: &mut Tx,
-        taken: &Taken,
-        at: Timestamp,
-        agents: impl IntoIterator<Item = (&str, &str)>,
-    ) -> Result<(), StoreError> {
-        for (cluster, node) in agents {
-            query(
-                "INSERT INTO heard (grp, cluster, node, at) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (grp, cluster, node) DO UPDATE SET at = excluded.at",
-            )
-            .bind(&taken.group)
-            .bind(cluster)
-            .bind(node)
-            .bind(at.as_millisecond())
-            .execute(&mut **tx)
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// When each agent of a group took part in an audit last: cluster, node, time.
-    pub async fn heard(&self, group: &str) -> Result<Vec<(String, String, Timestamp)>, StoreError> {
-        let rows = query("SELECT cluster, node, at FROM heard WHERE grp = $1 ORDER BY cluster, node")
-            .bind(group)
-            .fetch_all(self.pool())
-            .await?;
-        rows.iter()
-            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?, moment(row.try_get(2)?)?)))
-            .collect()
-    }
-
     /// Notes that someone wants an audit of a group as soon as none is running; the name that it will have, or that of the one wanted before.
     pub async fn wish(&self, group: &str, by: &str, now: Timestamp) -> Result<String, StoreError> {
         let mut tx = self.write().await?;

@@ -87,14 +87,11 @@ CREATE INDEX finding_events_by_time ON finding_events (grp, at);
 
 -- What changed against the baseline, as the last audit found it.
 CREATE TABLE drift (
-    grp TEXT NOT NULL,
-    -- What is the same from audit to audit as long as the change is.
-    key TEXT NOT NULL,
-    place BIGINT NOT NULL,
-    first_seen BIGINT NOT NULL,
-    -- JSON: the change.
-    line TEXT NOT NULL,
-    PRIMARY KEY (grp, key)
+    grp TEXT NOT NULL PRIMARY KEY,
+    -- The audit that was accepted.
+    baseline TEXT NOT NULL,
+    -- JSON.
+    body TEXT NOT NULL
 );
 
 -- Findings that someone answers for, besides those that the configuration names.
@@ -109,13 +106,11 @@ CREATE TABLE waivers (
     PRIMARY KEY (grp, key)
 );
 
--- When each agent took part in an audit last.
-CREATE TABLE heard (
-    grp TEXT NOT NULL,
-    cluster TEXT NOT NULL,
-    node TEXT NOT NULL,
-    at BIGINT NOT NULL,
-    PRIMARY KEY (grp, cluster, node)
+-- Which agents of a group were heard, and when last.
+CREATE TABLE rosters (
+    grp TEXT NOT NULL PRIMARY KEY,
+    -- JSON.
+    body TEXT NOT NULL
 );
 
 -- From one cluster to another.
@@ -124,6 +119,8 @@ CREATE TABLE pairs (
     grp TEXT NOT NULL,
     from_cluster TEXT NOT NULL,
     to_cluster TEXT NOT NULL,
+    -- JSON: what the last measurement means, held against budget and past.
+    judgement TEXT NOT NULL,
     UNIQUE (grp, from_cluster, to_cluster)
 );
 -- What one audit measured from one cluster to another, over all paths between them.
@@ -131,18 +128,10 @@ CREATE TABLE measures (
     pair BIGINT NOT NULL REFERENCES pairs (id) ON DELETE CASCADE,
     number BIGINT NOT NULL,
     at BIGINT NOT NULL,
+    -- Pairs of nodes.
     node_pairs BIGINT NOT NULL,
-    sent BIGINT NOT NULL,
-    lost BIGINT NOT NULL,
-    samples BIGINT NOT NULL,
-    min_micros BIGINT,
-    median_micros BIGINT,
-    p95_micros BIGINT,
-    p99_micros BIGINT,
-    -- The smallest over all paths.
-    mtu BIGINT,
-    offset_micros BIGINT,
-    bound_micros BIGINT,
+    -- JSON.
+    body TEXT NOT NULL,
     PRIMARY KEY (pair, number)
 );
 CREATE INDEX measures_by_time ON measures (at);

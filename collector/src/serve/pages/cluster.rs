@@ -29,7 +29,7 @@ pub(super) async fn page<S: Reader + Actions>(
                 div.wide {
                     h2 { "Findings" }
                     @if view.findings.is_empty() { p.note { "Nothing counts against it in that audit." } }
-                    (findings::lines(&group, &view.findings, at))
+                    (findings::folded(&group, &view.findings, at))
                     p.note { (count(view.passed, "rule")) " kept" }
                     h2 { "Ranges" }
                     (space::ranges_table(&group, &view.ranges, false))

@@ -119,6 +119,44 @@ pub(super) fn lines<'a>(group: &str, findings: impl IntoIterator<Item = &'a Find
     }
 }
 
+/// Findings in a list, those that are not known for one reason as one item.
+pub(super) fn folded(group: &str, findings: &[FindingLine], at: Timestamp) -> Markup {
+    let (unknown, known): (Vec<&FindingLine>, Vec<&FindingLine>) =
+        findings.iter().partition(|finding| finding.verdict == Verdict::Unknown);
+    let mut reasons: Vec<(&str, Vec<&FindingLine>)> = Vec::new();
+    for finding in unknown {
+        let why = detail(finding);
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, alike)) => alike.push(finding),
+            None => reasons.push((why, vec![finding])),
+        }
+    }
+    html! {
+        (lines(group, known, at))
+        @if !reasons.is_empty() {
+            ul.findings {
+                @for (why, alike) in &reasons {
+                    li.unknown {
+                        (sign(Verdict::Unknown))
+                        div {
+                            b { "Not known: " (show(why)) }
+                            p.note {
+                                (count(alike.len(), "check")) ": "
+                                @for finding in alike {
+                                    a href=(link::finding(group, &finding.key)) title={ (show(title(finding))) ", " (show(&finding.clusters.join(", "))) } {
+                                        code { (show(&finding.code)) }
+                                    }
+                                    " "
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// What is wrong, or what could not be told.
 pub(super) fn title(finding: &FindingLine) -> &str {
     if finding.title.is_empty() {

@@ -19,6 +19,8 @@ use crate::serve::view::{Actions, Reader};
 
 /// So many causes and changes of each group stand on the page of all groups.
 const BRIEF: usize = 5;
+/// Up to so many clusters are listed without being asked for.
+const FEW: usize = 16;
 
 /// All groups.
 pub(super) async fn fleet<S: Reader + Actions>(
@@ -127,11 +129,9 @@ fn section(
                             h3 { "Joined with " (matrix.profile) }
                             (matrix::pairs(&group.name, &address, matrix, query))
                         }
-                    }
-                    div.side {
                         (causes(group, at, most))
-                        (changes(&group.name, &group.changes, at, most))
                     }
+                    div.side { (changes(&group.name, &group.changes, at, most)) }
                 }
                 @if brief.is_none() { (clusters(group, at)) }
             }
@@ -260,40 +260,62 @@ fn word_of(verdict: Verdict) -> &'static str {
 
 fn clusters(group: &Group, at: Timestamp) -> Markup {
     html! {
-        h3 { (count(group.clusters.len(), "cluster")) }
-        div.scroll tabindex="0" role="region" aria-label="Clusters" {
-            table.list {
-                thead {
-                    tr {
-                        th scope="col" { "Cluster" } th scope="col" { "Pairs" } th scope="col" { "Id" } th scope="col" { "CNI" }
-                        th scope="col" { "Kubernetes" } th scope="col" { "Pods" } th scope="col" { "Services" }
-                        th scope="col" { "Nodes" } th scope="col" { "Facts" } th scope="col" { "Agents" } th scope="col" { "Read" }
+        details.clusters id={ "clusters-" (link::path(&[&group.name])) } open[group.clusters.len() <= FEW] {
+            summary { (count(group.clusters.len(), "cluster")) }
+            div.scroll tabindex="0" role="region" aria-label="Clusters" {
+                table.list {
+                    thead {
+                        tr {
+                            th scope="col" { "Cluster" } th scope="col" { "Pairs" } th scope="col" { "Id" } th scope="col" { "CNI" }
+                            th scope="col" { "Kubernetes" } th scope="col" { "Pods" } th scope="col" { "Services" }
+                            th scope="col" { "Nodes" } th scope="col" { "Facts" } th scope="col" { "Agents" } th scope="col" { "Read" }
+                        }
                     }
+                    tbody { @for row in &group.clusters { (cluster(group, row, at)) } }
                 }
-                tbody { @for row in &group.clusters { (cluster(&group.name, row, at)) } }
             }
         }
     }
 }
 
-fn cluster(group: &str, row: &ClusterRow, at: Timestamp) -> Markup {
+fn cluster(group: &Group, row: &ClusterRow, at: Timestamp) -> Markup {
     let summary = &row.summary;
     html! {
         tr {
             th scope="row" {
-                a href=(link::cluster(group, &summary.name)) { (show(&summary.name)) }
+                a href=(link::cluster(&group.name, &summary.name)) { (show(&summary.name)) }
                 @if summary.planned { " " span.note { "planned" } }
             }
-            td { span class={ "sign " (class(row.verdict)) } { span aria-hidden="true" { (symbol(row.verdict)) } " " (of_pair(row.verdict)) } }
+            td.number { (pairs(group, row)) }
             td.number { (show(&summary.mesh_id)) }
-            td { (show(&summary.cni)) }
-            td { (show(&summary.kubernetes)) }
+            td.number { (show(&summary.cni)) }
+            td.number { (show(&summary.kubernetes)) }
             td.address { (ranges(&summary.pods)) }
             td.address { (ranges(&summary.services)) }
             td.number { @if let Some(nodes) = summary.nodes { (nodes) } @else { "?" } }
             td.number.warn[summary.facts.known < summary.facts.wanted] { (summary.facts) }
             td.number.warn[row.agents.heard < row.agents.expected] { (agents(row.agents)) }
             td { (read(row, at)) }
+        }
+    }
+}
+
+/// How many pairs of a cluster have its worst verdict.
+fn pairs(group: &Group, row: &ClusterRow) -> Markup {
+    let number: usize = group
+        .matrices
+        .iter()
+        .filter_map(|matrix| {
+            let place = matrix.clusters.iter().position(|name| *name == row.summary.name)?;
+            let others = (0..matrix.clusters.len()).filter(|other| matrix.get(place, *other) == Some(row.verdict));
+            Some(others.count())
+        })
+        .sum();
+    html! {
+        span class=(class(row.verdict)) {
+            b.sign aria-hidden="true" { (symbol(row.verdict)) } " "
+            @if row.verdict != Verdict::Pass { (number) " " }
+            (of_pair(row.verdict))
         }
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn pairs(group: &str, address: &str, matrix: &PairMatrix, query: &Mat
             @if filtered { p.note { (chosen.len()) " of " (count(size, "cluster")) " shown." } }
             (table(group, matrix, &chosen))
         }
-        (legend(matrix))
+        (legend(matrix, size <= WORDS || rows == Rows::Alike))
     }
 }
 
@@ -290,8 +290,7 @@ fn class_cell(group: &str, matrix: &PairMatrix, one: &Class, other: &Class) -> M
 }
 
 /// What the signs mean, and how many pairs have each.
-fn legend(matrix: &PairMatrix) -> Markup {
-    let words = matrix.clusters.len() <= WORDS;
+fn legend(matrix: &PairMatrix, words: bool) -> Markup {
     let counts = [Verdict::Fail, Verdict::Unknown, Verdict::Warn, Verdict::Pass]
         .into_iter()
         .map(|verdict| (verdict, matrix.count(verdict)))

@@ -23,7 +23,7 @@ pub(super) async fn page<S: Reader + Actions>(
             (head(&view))
             h2 { "Findings" }
             @if view.findings.is_empty() { p.note { "Nothing counts against this pair in that audit." } }
-            (findings::lines(&group, &view.findings, at))
+            (findings::folded(&group, &view.findings, at))
             p.note { (count(view.passed, "rule")) " kept" }
             h2 { "Flows" }
             (flows(&view.flows))

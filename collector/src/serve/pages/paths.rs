@@ -76,6 +76,7 @@ pub(super) async fn page<S: Reader + Actions>(
             }
             (spans(&group, &query, span))
             @if pair.is_some() {
+                h2 { "Over time" }
                 @if view.series.iter().all(|series| series.points.is_empty()) {
                     p.note { "Nothing was measured between them in that time: nothing is known of it." }
                 }

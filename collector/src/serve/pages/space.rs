@@ -21,7 +21,7 @@ use crate::serve::view::{Actions, AddressSpace, Reader};
 use axis::Axis;
 
 /// So many ranges are listed at once; all of them with `all=1`.
-const LISTED: usize = 200;
+const LISTED: usize = 60;
 
 /// What is looked at.
 #[derive(Debug, Default, Deserialize)]

@@ -163,7 +163,7 @@ impl Chart<'_> {
                     @for (at, label) in moments(self.since, self.until) {
                         @let x = scale.x(at);
                         line.tick x1=(x) y1=(HEIGHT - BOTTOM) x2=(x) y2=(HEIGHT - BOTTOM + 4.0) {}
-                        text x=(x) y=(HEIGHT - 5.0) text-anchor="middle" { (label) }
+                        text x=(x.min(WIDTH - 2.0)) y=(HEIGHT - 5.0) text-anchor=(if x > WIDTH - RIGHT - 20.0 { "end" } else { "middle" }) { (label) }
                     }
                     @for run in &runs { path.band d=(band(run, &scale)) {} }
                     @if let Some((limit, name)) = self.limit.filter(|(limit, _)| *limit <= scale.high && *limit >= scale.low) {

@@ -9,7 +9,7 @@ use prejoin_checks::report::Verdict;
 
 use super::axis::{Axis, Segment, parts};
 use super::zoomed;
-use crate::serve::pages::{count, show};
+use crate::serve::pages::{count, show, verdict};
 use crate::serve::view::AddressSpace;
 use crate::serve::view::address::{RangeState, RangeView};
 
@@ -177,7 +177,7 @@ fn kind(kind: RangeKind) -> (&'static str, &'static str) {
     }
 }
 
-/// What is shared, across all lanes; the worst of what is at one place.
+/// What is shared, across all lanes; the worst of what is at one place, and that above the rest.
 fn collisions(space: &AddressSpace, axis: &Axis, lanes: &Lanes<'_>) -> Markup {
     let mut worst: BTreeMap<Cidr, Verdict> = BTreeMap::new();
     for collision in space.collisions.iter().filter(|collision| !collision.waived) {
@@ -186,20 +186,46 @@ fn collisions(space: &AddressSpace, axis: &Axis, lanes: &Lanes<'_>) -> Markup {
             *verdict = (*verdict).max(collision.verdict);
         }
     }
+    let mut bands: Vec<(Verdict, Cidr, f64, f64)> = worst
+        .into_iter()
+        .flat_map(|(block, verdict)| axis.places(block).map(move |(x, width)| (verdict, block, x, width)))
+        .collect();
+    bands.sort_by_key(|(verdict, block, ..)| (*verdict, *block));
+    // Bands that nobody could tell apart are one.
+    bands.dedup_by(|next, band| {
+        let joined = next.0 == band.0 && next.2 - (band.2 + band.3.max(THIN)) < 0.5;
+        if joined {
+            band.3 = band.3.max(next.2 + next.3 - band.2);
+        }
+        joined
+    });
+    let signs = signs(&bands);
     html! {
-        @for (block, verdict) in &worst {
-            @for (x, width) in axis.places(*block) {
-                g class={ "collision " (crate::serve::pages::verdict::class(*verdict)) } {
-                    rect x=(round(NAMES + x)) y=(RULER) width=(round(width.max(THIN))) height=(lanes.bottom() - RULER) {
-                        title { (block) " is shared: " (crate::serve::pages::verdict::word(*verdict)) }
-                    }
-                    text x=(round(NAMES + x + width / 2.0)) y=(RULER - 1.0) text-anchor="middle" aria-hidden="true" {
-                        (crate::serve::pages::verdict::symbol(*verdict))
-                    }
+        @for (verdict, block, x, width) in &bands {
+            g class={ "collision " (verdict::class(*verdict)) } {
+                rect x=(round(NAMES + x)) y=(RULER) width=(round(width.max(THIN))) height=(lanes.bottom() - RULER) {
+                    title { "from " (block) " on, shared: " (verdict::word(*verdict)) }
                 }
             }
         }
+        @for (verdict, x) in signs {
+            text class={ "collision " (verdict::class(verdict)) } x=(round(NAMES + x)) y=(RULER - 1.0) text-anchor="middle" aria-hidden="true" {
+                (verdict::symbol(verdict))
+            }
+        }
     }
+}
+
+/// Where bands have a sign: the worst have theirs, and of the rest those that are not in another's way.
+fn signs(bands: &[(Verdict, Cidr, f64, f64)]) -> Vec<(Verdict, f64)> {
+    let mut signs: Vec<(Verdict, f64)> = Vec::new();
+    for (verdict, _, x, width) in bands.iter().rev() {
+        let middle = x + width / 2.0;
+        if signs.iter().all(|(_, other)| (middle - other).abs() >= LETTER) {
+            signs.push((*verdict, middle));
+        }
+    }
+    signs
 }
 
 fn free(space: &AddressSpace, axis: &Axis, lanes: &Lanes<'_>) -> Markup {

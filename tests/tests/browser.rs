@@ -20,13 +20,23 @@ use jiff::SignedDuration;
 use prejoin_collector::serve::access::{Role, Visitor};
 use prejoin_collector::serve::pages;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use chromium::{Browser, REQUIRE, is_required};
 use sample::{AUDIT, GROUP, RUNNING, Sample};
 
 /// Desktop and phone, in CSS pixels.
 const SIZES: [(&str, u32, u32); 2] = [("desktop", 1280, 900), ("phone", 360, 740)];
+
+/// The pictures in `docs/pictures`: sample, page, size, and whether it is dark.
+const DOCUMENTED: [(&str, &str, &str, bool); 5] = [
+    ("hundred", "fleet", "desktop", true),
+    ("hundred", "fleet", "phone", false),
+    ("two", "finding", "desktop", false),
+    ("two", "addresses", "desktop", false),
+    ("two", "paths", "desktop", true),
+];
 
 /// Pages served on loopback, and a browser to look at them.
 struct Watch {
@@ -142,6 +152,12 @@ async fn look_at_everything(name: &str, sample: Arc<Sample>) -> Result<()> {
                 let place = format!("{name} {page} {size} {}", if dark { "dark" } else { "light" });
                 let found = look(&mut watch, page).await?;
                 wrong.extend(found.into_iter().map(|what| format!("{place}: {what}")));
+                let documented = DOCUMENTED.contains(&(name, page, size, dark));
+                if documented && std::env::var_os("PREJOIN_UPDATE_DOCS").is_some() {
+                    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pictures"));
+                    let picture = watch.browser.small_picture().await?;
+                    std::fs::write(folder.join(format!("page-{page}-{size}.webp")), picture)?;
+                }
                 if let Some(folder) = pictures() {
                     std::fs::create_dir_all(&folder)?;
                     let picture = watch.browser.picture(size == "desktop").await?;
@@ -360,4 +376,31 @@ async fn an_old_result_is_called_old() -> Result<()> {
         );
     }
     watch.end().await
+}
+
+#[tokio::test]
+async fn nothing_is_shown_to_whom_nobody_knows() -> Result<()> {
+    let sample = sample::two();
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let place = listener.local_addr()?;
+    let router = pages::router(sample.clone());
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    for (page, address) in every_page(&sample) {
+        let mut stream = TcpStream::connect(place).await?;
+        let request = format!("GET {address} HTTP/1.1\r\nhost: {place}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        assert!(answer.starts_with("HTTP/1.1 401"), "{page}: {answer}");
+        assert!(
+            !answer.contains("east") && !answer.contains("CM302"),
+            "{page}: {answer}"
+        );
+        assert!(
+            answer.contains("content-security-policy: default-src 'none'"),
+            "{page}: {answer}"
+        );
+    }
+    server.abort();
+    Ok(())
 }

@@ -27,9 +27,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Extension;
-use axum::middleware;
-use axum::response::Html;
+use axum::extract::{Extension, Request};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::access::{Role, Visitor};
@@ -41,7 +41,8 @@ use error::PageError;
 /// What a handler gives: a page, or one that says why there is none.
 type Answer = Result<Html<String>, PageError>;
 
-/// All pages with what they need. Who may see them is decided before: a [`Visitor`] among the request's extensions.
+/// All pages with what they need, for whom was let in: a [`Visitor`] is among the request's extensions, put there by whoever found out who asks.
+/// Others see none of them.
 pub fn router<S: Reader + Actions>(server: Arc<S>) -> Router {
     Router::new()
         .route("/", get(fleet::fleet::<S>))
@@ -62,10 +63,19 @@ pub fn router<S: Reader + Actions>(server: Arc<S>) -> Router {
         .route("/audits", get(audits::all::<S>))
         .route("/audits/{id}", get(audits::one::<S>))
         .route("/events", get(events::events::<S>))
+        .route_layer(middleware::from_fn(visitors_only))
         .route("/assets/{file}", get(assets::asset))
         .fallback(error::no_such_page)
         .with_state(server)
         .layer(middleware::map_response(layout::harden))
+}
+
+/// Lets in whom is known.
+async fn visitors_only(request: Request, next: Next) -> Response {
+    if request.extensions().get::<Visitor>().is_none() {
+        return PageError::Unknown.into_response();
+    }
+    next.run(request).await
 }
 
 /// Who looks at a page: the visitor that was let in, or nobody in particular.

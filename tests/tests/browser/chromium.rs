@@ -266,12 +266,17 @@ impl Browser {
 
     /// A picture of the window, or of the whole page, as PNG.
     pub(crate) async fn picture(&mut self, whole: bool) -> Result<Vec<u8>> {
-        let picture = self
-            .call(
-                "Page.captureScreenshot",
-                json!({ "format": "png", "captureBeyondViewport": whole }),
-            )
-            .await?;
+        self.capture(json!({ "format": "png", "captureBeyondViewport": whole }))
+            .await
+    }
+
+    /// A small picture of the window, as WebP.
+    pub(crate) async fn small_picture(&mut self) -> Result<Vec<u8>> {
+        self.capture(json!({ "format": "webp", "quality": 80 })).await
+    }
+
+    async fn capture(&mut self, how: Value) -> Result<Vec<u8>> {
+        let picture = self.call("Page.captureScreenshot", how).await?;
         base64(picture["data"].as_str().context("a picture")?)
     }
 }

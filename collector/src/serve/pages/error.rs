@@ -17,6 +17,9 @@ pub(super) enum PageError {
     /// The address makes no sense.
     #[error("{0}")]
     BadAddress(String),
+    /// Nobody knows who asks.
+    #[error("nothing is shown to whom nobody knows: send a token along")]
+    Unknown,
     /// The visitor may not do that.
     #[error("you are not allowed to do that: it takes an operator who is logged in")]
     NotAllowed,
@@ -31,6 +34,7 @@ impl PageError {
             Self::Read(ReadError::NotFound(_)) => StatusCode::NOT_FOUND,
             Self::Read(ReadError::Failed(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadAddress(_) => StatusCode::BAD_REQUEST,
+            Self::Unknown => StatusCode::UNAUTHORIZED,
             Self::NotAllowed | Self::ForeignForm => StatusCode::FORBIDDEN,
         }
     }
@@ -43,6 +47,7 @@ impl IntoResponse for PageError {
             Self::Read(ReadError::NotFound(_)) => "Not found",
             Self::Read(ReadError::Failed(_)) => "Not readable now",
             Self::BadAddress(_) => "That cannot be",
+            Self::Unknown => "Not logged in",
             Self::NotAllowed | Self::ForeignForm => "Not allowed",
         };
         let page = Layout::new(title).page(&html! {

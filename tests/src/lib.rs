@@ -9,3 +9,4 @@ pub mod kubeconfig;
 pub mod kubernetes;
 pub mod lab;
 pub mod large_cluster;
+pub mod running;

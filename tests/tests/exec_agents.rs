@@ -2,6 +2,10 @@
 //! have the nodes and addresses of a lab of two sites, so the agents of their pods run in its nodes.
 #![expect(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
+mod exec_agents {
+    mod dialled;
+}
+
 use std::collections::BTreeSet;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};

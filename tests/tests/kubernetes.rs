@@ -12,6 +12,7 @@ mod kubernetes {
     mod suite;
 
     mod cluster_agent;
+    mod dialled;
     mod dual_stack;
     mod ephemeral;
     mod faults;

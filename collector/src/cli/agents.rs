@@ -118,7 +118,7 @@ pub struct Install {
     #[arg(long, value_enum, default_value_t)]
     pub mode: Mode,
     /// The collector that stays, for the cluster agent to dial out to: https://collector.example:8443
-    #[arg(long, env = "PREJOIN_COLLECTOR", hide_env_values = true, value_parser = collector, value_name = "URL")]
+    #[arg(long, value_parser = collector, value_name = "URL")]
     pub collector: Option<String>,
     /// The one-time token that `prejoin serve enroll` printed; agents that were enrolled before need none
     #[arg(

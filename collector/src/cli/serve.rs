@@ -57,7 +57,7 @@ pub struct ServeEnroll {
     #[arg(value_name = "NAME")]
     pub name: String,
     /// Where its agent reaches this collector [default: by the first of `tls.names`, the address that is listened on, or this machine's name]
-    #[arg(long, env = "PREJOIN_COLLECTOR", hide_env_values = true, value_name = "URL")]
+    #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// How long the token may wait to be used
     #[arg(long, default_value = "1h", value_name = "DURATION")]

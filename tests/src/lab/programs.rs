@@ -33,10 +33,13 @@ pub(crate) fn folder() -> anyhow::Result<PathBuf> {
     Ok(above.unwrap_or(folder).to_owned())
 }
 
+/// What is built.
+const PROGRAMS: [&str; 3] = ["prejoin", "prejoin-agent", "prejoin-cluster-agent"];
+
 fn build() -> anyhow::Result<()> {
     let root = workspace()?;
     let folder = folder()?;
-    let oldest = ["prejoin", "prejoin-agent"]
+    let oldest = PROGRAMS
         .iter()
         .map(|name| folder.join(name).metadata().and_then(|data| data.modified()).ok())
         .min()
@@ -50,7 +53,9 @@ fn build() -> anyhow::Result<()> {
     }
     let mut command = cargo_build()?;
     command.args(["--package", "prejoin-agent", "--package", "prejoin-collector"]);
-    command.args(["--bin", "prejoin-agent", "--bin", "prejoin"]);
+    for program in PROGRAMS {
+        command.args(["--bin", program]);
+    }
     if folder.ends_with("release") {
         command.arg("--release");
     }
@@ -59,7 +64,7 @@ fn build() -> anyhow::Result<()> {
     }
     let status = command.status().context("cannot run cargo")?;
     if !status.success() {
-        bail!("prejoin and prejoin-agent do not build");
+        bail!("{} do not build", PROGRAMS.join(", "));
     }
     Ok(())
 }

@@ -30,6 +30,7 @@ pub async fn enlist(settings: &mut Settings, hub: &Hub, store: &Store, clusters:
     let (patience, read_secrets) = (settings.reading.timeout.0, settings.reading.read_secrets);
     let probes = settings.policy.probe != Probe::None;
     let reading = clusters.iter().map(|cluster| async move {
+        hub.arrival(cluster).await;
         let facts = facts(hub, store, cluster, read_secrets, patience).await;
         let members = if probes && facts.unreachable().is_none() {
             members(hub, &facts, patience).await

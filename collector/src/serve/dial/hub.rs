@@ -14,6 +14,7 @@ use prejoin_agent::dial::streams::{self, Begun, Connection, Stream, Wanted};
 use prejoin_agent::dial::wire::Wire;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::serve::store::{Store, StoreError};
 use crate::text;
@@ -27,15 +28,29 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const REFUSALS: usize = 200;
 /// Whether those who are connected still may be is looked up so often: commands and other replicas revoke in the store alone.
 const LOOK: Duration = Duration::from_secs(1);
+/// So long after its start a collector waits for clusters that it had: their agents dial again within a minute.
+const RETURNING: Duration = Duration::from_secs(90);
 /// So much of what an agent says is shown.
 const SHOWN_CHARS: usize = 300;
 
 /// Who is connected.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 
-#[derive(Default)]
+impl Default for Hub {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            started: Instant::now(),
+            live: Mutex::default(),
+            refusals: Mutex::default(),
+            last_id: AtomicU64::default(),
+            changed: watch::Sender::default(),
+        }))
+    }
+}
+
 struct Inner {
+    started: Instant,
     live: Mutex<BTreeMap<String, Live>>,
     refusals: Mutex<VecDeque<Refusal>>,
     last_id: AtomicU64,
@@ -98,6 +113,14 @@ impl Hub {
     pub fn refusals(&self) -> Vec<Refusal> {
         let refusals = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         refusals.iter().rev().cloned().collect()
+    }
+
+    /// Waits until a cluster is connected, in the first minute and a half of this collector; later, who is not connected is away.
+    pub async fn arrival(&self, cluster: &str) {
+        let mut changes = self.changes();
+        let arriving = async { while !self.live().contains_key(cluster) && changes.changed().await.is_ok() {} };
+        // That the time is over says it is away.
+        let _ = tokio::time::timeout_at(self.0.started + RETURNING, arriving).await;
     }
 
     /// Notes, and logs, that something was refused.

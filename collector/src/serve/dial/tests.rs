@@ -481,3 +481,13 @@ async fn a_credential_is_replaced_without_a_break() {
     }))
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn clusters_are_waited_for_after_a_start_and_not_later() {
+    let hub = Hub::default();
+    for seconds in [90, 0] {
+        let since = tokio::time::Instant::now();
+        hub.arrival("east").await;
+        assert_eq!(since.elapsed().as_secs(), seconds);
+    }
+}

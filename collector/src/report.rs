@@ -1,7 +1,7 @@
 //! Showing a report: one renderer per format. None adds a judgement of its own.
 
 mod block;
-mod change;
+pub(crate) mod change;
 pub(crate) mod classes;
 mod evidence;
 mod headline;

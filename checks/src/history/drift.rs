@@ -46,7 +46,7 @@ pub struct Judging<'a> {
 }
 
 /// What changed since a state was accepted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drift {
     /// The format of this document: [`DRIFT_SCHEMA`].
     pub schema: String,
@@ -59,7 +59,7 @@ pub struct Drift {
 }
 
 /// One change.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DriftLine {
     /// What became of it.
     pub change: Change,

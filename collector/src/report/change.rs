@@ -21,7 +21,7 @@ pub(super) fn headline(drift: &Drift) -> String {
 }
 
 /// `west cilium.config.tunnel-protocol: vxlan -> geneve`.
-pub(super) fn what(line: &DriftLine) -> String {
+pub(crate) fn what(line: &DriftLine) -> String {
     let about = if line.cluster.is_empty() || line.of != DriftOf::Fact {
         line.path.clone()
     } else {

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use prejoin_checks::history::drift::{DriftLine, Effect};
 use prejoin_checks::history::life::{Ending, Event, EventKind, FindingKey, Life, State};
 use prejoin_checks::profile::Profile;
 use schemars::JsonSchema;
@@ -32,6 +33,9 @@ pub struct Notice {
     pub link: Option<String>,
     /// What happened, the worst first.
     pub alerts: Vec<Alert>,
+    /// What changed in the clusters against the accepted state since the audit before, and does something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<DriftLine>,
     /// All that is open, and until when that is to be believed; for those who forget what they are not told again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standing: Option<Standing>,
@@ -118,6 +122,8 @@ pub struct Round<'a> {
     pub events: &'a [Event],
     /// All findings after it.
     pub lives: &'a [Life],
+    /// The changes against the accepted state that it saw first: [`Drift::new_since`](prejoin_checks::history::drift::Drift::new_since) the audit before.
+    pub changes: &'a [DriftLine],
     /// Pages.
     pub links: &'a dyn Links,
 }
@@ -240,7 +246,14 @@ impl Target {
                 .map(|life| Alert::standing(life, round))
                 .collect(),
         });
-        let nothing = alerts.is_empty() && standing.as_ref().is_none_or(|standing| standing.alerts.is_empty());
+        let changes: Vec<DriftLine> = round
+            .changes
+            .iter()
+            .filter(|line| line.effect != Effect::Neutral)
+            .cloned()
+            .collect();
+        let news = changes.iter().any(|line| self.is_worth_telling(line));
+        let nothing = !news && alerts.is_empty() && standing.as_ref().is_none_or(|standing| standing.alerts.is_empty());
         (!nothing).then(|| Notice {
             schema: ALERT_SCHEMA.to_owned(),
             id: id.into(),
@@ -249,8 +262,18 @@ impl Target {
             at: round.at,
             link: round.links.audit(round.group, round.audit),
             alerts,
+            changes,
             standing,
         })
+    }
+
+    /// Whether a change is worth a message of its own, as what it does would be.
+    fn is_worth_telling(&self, line: &DriftLine) -> bool {
+        match line.effect {
+            Effect::Breaks => self.states.contains(&State::Fail),
+            Effect::Weakens => self.states.contains(&State::Unknown),
+            Effect::Mends | Effect::Neutral => false,
+        }
     }
 
     /// Whether an event is worth telling: a change of state that begins or ends in a state that is. While a finding flaps, none is but the end of that.
@@ -354,6 +377,26 @@ mod tests {
         let mut target = samples::target(TargetKind::Webhook, "http://127.0.0.1/");
         target.groups = vec!["staging".to_owned()];
         assert_eq!(target.notice("id", &samples::round(&rounds[0], &lives)), None);
+    }
+
+    #[test]
+    fn changes_go_along_and_those_that_break_or_weaken_go_alone() {
+        let changes = [samples::change(Effect::Weakens), samples::change(Effect::Neutral)];
+        let target = samples::target(TargetKind::Webhook, "http://127.0.0.1/");
+        let told = |target: &Target, changes: &[DriftLine]| {
+            let round = Round {
+                changes,
+                ..samples::round(&[], &[])
+            };
+            target.notice("id", &round).map(|notice| notice.changes.len())
+        };
+        assert_eq!(told(&target, &changes), Some(1));
+        assert_eq!(told(&target, &changes[1..]), None);
+        let fails_alone = Target {
+            states: vec![State::Fail],
+            ..target
+        };
+        assert_eq!(told(&fails_alone, &changes), None);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Audits and what they did to findings, for the tests of alerts.
 
 use jiff::Timestamp;
+use prejoin_checks::diff::Change;
+use prejoin_checks::facts::provenance::Source;
+use prejoin_checks::history::drift::{DriftLine, DriftOf, Effect};
 use prejoin_checks::history::life::{Event, FindingKey, Life, Sighting, State};
 use prejoin_checks::profile::Profile;
 
@@ -73,7 +76,24 @@ pub(super) fn round<'a>(events: &'a [Event], lives: &'a [Life]) -> Round<'a> {
         until: at(26),
         events,
         lives,
+        changes: &[],
         links: &Pages,
+    }
+}
+
+/// A change that does this.
+pub(super) fn change(effect: Effect) -> DriftLine {
+    DriftLine {
+        change: Change::Changed,
+        of: DriftOf::Fact,
+        cluster: "west".to_owned(),
+        path: "cilium.config.tunnel-protocol".to_owned(),
+        old: Some("vxlan".into()),
+        new: Some("geneve <!channel>".into()),
+        source: Some(Source::read("ConfigMap kube-system/cilium-config", "")),
+        effect,
+        codes: vec!["CM302".to_owned()],
+        first_seen: at(2),
     }
 }
 
@@ -99,7 +119,12 @@ pub(super) fn notice(kind: TargetKind) -> Notice {
         &[("CM301", Fail), ("CM302", Good), ("CM501", Fail), ("NET302", Warn)],
         &[("CM301", Fail), ("CM302", Fail), ("CM501", Unknown), ("NET302", Good)],
     ]);
+    let changes = [change(Effect::Breaks)];
+    let round = Round {
+        changes: &changes,
+        ..round(&events[2], &lives)
+    };
     target(kind, "https://ops.example/hook")
-        .notice("019abd", &round(&events[2], &lives))
+        .notice("019abd", &round)
         .unwrap()
 }

@@ -6,9 +6,12 @@ use prejoin_checks::history::life::State;
 use serde_json::{Value, json};
 
 use super::notice::{Alert, Notice};
+use crate::report::change;
 
 /// Slack takes 50 blocks; two are the head and the foot.
 const MOST_ALERTS: usize = 40;
+/// So many changes are told.
+const MOST_CHANGES: usize = 10;
 /// Slack takes 3,000 characters in a text.
 const MOST_CHARACTERS: usize = 2_900;
 
@@ -26,6 +29,12 @@ pub fn body(notice: &Notice) -> Value {
             "text": { "type": "mrkdwn", "text": section(alert), "verbatim": true },
         })
     }));
+    if !notice.changes.is_empty() {
+        blocks.push(json!({
+            "type": "section",
+            "text": { "type": "mrkdwn", "text": changes(notice), "verbatim": true },
+        }));
+    }
     let mut foot = format!("audit of {} at {}", escaped(&notice.group), notice.at);
     if let Some(link) = &notice.link {
         let _ = write!(foot, " · <{}|report>", escaped(link));
@@ -39,6 +48,19 @@ pub fn body(notice: &Notice) -> Value {
     }));
     // The text is what notifications show, and those that know no blocks.
     json!({ "text": escaped(&head), "blocks": blocks })
+}
+
+/// What changed in the clusters, a line each.
+fn changes(notice: &Notice) -> String {
+    let mut text = "*changed against what was accepted*".to_owned();
+    for line in notice.changes.iter().take(MOST_CHANGES) {
+        let what = format!("{} {}", line.change.sign(), change::what(line));
+        let _ = write!(text, "\n{} {} {}", line.effect, escaped(&what), line.codes.join(" "));
+    }
+    if let Some(more) = notice.changes.len().checked_sub(MOST_CHANGES).filter(|more| *more > 0) {
+        let _ = write!(text, "\nand {more} more");
+    }
+    shortened(&text, MOST_CHARACTERS)
 }
 
 /// `prod: 2 fail, 1 unknown, 1 resolved`.
@@ -56,6 +78,9 @@ fn head(notice: &Notice) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
+    if counts.is_empty() {
+        return format!("{}: drift", notice.group);
+    }
     format!("{}: {}", notice.group, counts.join(", "))
 }
 

@@ -75,6 +75,26 @@ fn every_rule_is_tested_both_ways() {
     }
 }
 
+/// The names of metrics that a text has.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words
+        .filter(|word| word.starts_with("prejoin_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn rules_and_dashboard_ask_for_metrics_that_are_documented() {
+    let known = metrics_in(&fs::read_to_string(file("../../docs/metrics.md")).unwrap());
+    assert!(known.len() > 20, "{known:?}");
+    for name in ["rules.yaml", "rules_test.yaml", "dashboard.json", "README.md"] {
+        let text = fs::read_to_string(file(name)).unwrap();
+        let unknown: Vec<String> = metrics_in(&text).difference(&known).cloned().collect();
+        assert!(unknown.is_empty(), "{name} asks for {unknown:?}");
+    }
+}
+
 #[test]
 fn the_dashboard_is_one_that_grafana_takes() {
     let dashboard: Value = serde_json::from_str(&fs::read_to_string(file("dashboard.json")).unwrap()).unwrap();

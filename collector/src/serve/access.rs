@@ -1,6 +1,8 @@
 //! Who asks, and what they may do.
 
+mod cookie;
 pub mod gate;
+pub mod login;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -16,6 +16,7 @@ mod fleet;
 mod forms;
 mod layout;
 mod link;
+pub(crate) mod login;
 mod matrix;
 mod nodes;
 mod pair;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Extension, Request};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
 use super::access::{Role, Visitor};
@@ -37,6 +38,7 @@ use super::view::{Actions, Reader};
 use crate::text;
 
 use error::PageError;
+pub(crate) use layout::harden;
 
 /// What a handler gives: a page, or one that says why there is none.
 type Answer = Result<Html<String>, PageError>;
@@ -67,15 +69,19 @@ pub fn router<S: Reader + Actions>(server: Arc<S>) -> Router {
         .route("/assets/{file}", get(assets::asset))
         .fallback(error::no_such_page)
         .with_state(server)
-        .layer(middleware::map_response(layout::harden))
+        .layer(middleware::map_response(harden))
 }
 
-/// Lets in whom is known.
+/// Lets in whom is known; others are led to where they can log in.
 async fn visitors_only(request: Request, next: Next) -> Response {
-    if request.extensions().get::<Visitor>().is_none() {
+    if request.extensions().get::<Visitor>().is_some() {
+        return next.run(request).await;
+    }
+    if !request.method().is_safe() {
         return PageError::Unknown.into_response();
     }
-    next.run(request).await
+    let onward = request.uri().path_and_query().map_or("/", |onward| onward.as_str());
+    Redirect::to(&login::address(onward)).into_response()
 }
 
 /// Who looks at a page: the visitor that was let in, or nobody in particular.

@@ -12,6 +12,7 @@ pub mod findings;
 mod lock;
 pub mod measures;
 pub mod outbox;
+pub mod sessions;
 pub mod tokens;
 
 use std::fmt::{self, Write as _};
@@ -33,9 +34,10 @@ const BUSY: Duration = Duration::from_secs(10);
 const CONNECTIONS: u32 = 8;
 
 /// The tables, in the order in which they are made; each file is applied once and never changed.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "audits", include_str!("store/migrations/0001_audits.sql")),
     (20, "clusters", include_str!("store/migrations/0020_clusters.sql")),
+    (30, "sessions", include_str!("store/migrations/0030_sessions.sql")),
 ];
 
 /// Why the store could not do what was asked.

@@ -10,6 +10,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::access::login::{self, Doors};
 use super::access::{Visitor, gate};
 use super::reader::StoreReader;
 use super::view::Reader as _;
@@ -18,11 +19,14 @@ use super::{api, metrics, pages};
 /// All routes.
 pub fn router(reader: &StoreReader) -> Router {
     let store = reader.store().clone();
+    let doors = Doors::new(store.clone());
     let guarded = Router::new()
         .route("/metrics", get(metrics_text))
         .with_state(reader.clone())
         .merge(api::router(reader.clone()))
         .merge(pages::router(Arc::new(reader.clone())))
+        .merge(login::router(doors.clone()))
+        .layer(middleware::from_fn_with_state(doors, login::by_session))
         .layer(middleware::from_fn_with_state(store, gate::recognise));
     // For who looks after the process, who has no token.
     let open = Router::new()

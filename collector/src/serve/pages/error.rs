@@ -18,7 +18,7 @@ pub(super) enum PageError {
     #[error("{0}")]
     BadAddress(String),
     /// Nobody knows who asks.
-    #[error("nothing is shown to whom nobody knows: send a token along")]
+    #[error("you are not logged in, or not any more")]
     Unknown,
     /// The visitor may not do that.
     #[error("you are not allowed to do that: it takes an operator who is logged in")]

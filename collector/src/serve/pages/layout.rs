@@ -171,7 +171,7 @@ fn tabs(group: &str, current: Tab) -> Markup {
 }
 
 /// Adds to every answer what keeps a browser from doing more with it than is meant.
-pub(super) async fn harden(mut response: Response) -> Response {
+pub(crate) async fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

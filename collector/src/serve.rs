@@ -28,13 +28,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use crate::cli::{Serve, ServeAt};
 use crate::error::{Error, exit_code};
 use crate::output;
 use crate::run::{Canceller, cancellation};
+use alerts::{Backoff, Courier};
 use config::ServerConfig;
 use dial::Hub;
 use listener::Limits;
@@ -100,10 +101,13 @@ async fn serve(args: &Serve, current: Current) -> Result<(), Error> {
         .await
         .map_err(|error| Error::Internal(format!("cannot listen on {listen}: {error}")))?;
     let address = listener.local_addr().map_or(listen, |address| address);
+    // Before anybody is told that it runs, so that whoever is told can end it.
+    let signals = Signals::new()?;
     let (canceller, stop) = cancellation();
     let (config, changes) = watch::channel(current);
     let wished = Arc::new(Notify::new());
     let hub = Hub::default();
+    let changes_of_alerts = changes.clone();
     let reader = StoreReader::new(store.clone(), hub.clone(), changes.clone(), Arc::clone(&wished));
     let rounds = Rounds::new(
         store.clone(),
@@ -114,6 +118,7 @@ async fn serve(args: &Serve, current: Current) -> Result<(), Error> {
         stop.clone(),
     );
     let rounds = tokio::spawn(rounds.run());
+    let delivering = tokio::spawn(deliver(store.clone(), changes_of_alerts));
     let router = web::router(&reader).merge(dial::router(hub.clone(), store.clone()));
     let handle = axum_server::Handle::new();
     let scheme = if identity.is_some() { "https" } else { "http" };
@@ -137,38 +142,70 @@ async fn serve(args: &Serve, current: Current) -> Result<(), Error> {
         "",
         &format!("listens on {scheme}://{address}, keeps everything in {place}"),
     );
-    let signals = obey(args.at.config.clone(), config, canceller).await;
+    obey(&args.at.config, &config, signals, canceller).await;
     handle.graceful_shutdown(Some(ENDING));
     let audits = rounds.await;
     watching.abort();
+    delivering.abort();
     // Agents dial again when there is a collector again.
     hub.close_all();
     // What is still open then was told to end.
     let _ = tokio::time::timeout(ENDING, pages).await;
     store.close().await;
-    signals?;
     audits.map_err(|error| Error::Internal(format!("audits ended: {error}")))
 }
 
+/// What the collector is told.
+struct Signals {
+    hang_up: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(|error| Error::Internal(format!("cannot be told to end: {error}")));
+        Ok(Self {
+            hang_up: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+}
+
 /// Reloads on SIGHUP; returns on SIGTERM or SIGINT, when all was told to end.
-async fn obey(path: PathBuf, config: watch::Sender<Current>, canceller: Canceller) -> Result<(), Error> {
-    let listen = |kind| signal(kind).map_err(|error| Error::Internal(format!("cannot be told to end: {error}")));
-    let told = async {
-        let mut hang_up = listen(SignalKind::hangup())?;
-        let mut terminate = listen(SignalKind::terminate())?;
-        let mut interrupt = listen(SignalKind::interrupt())?;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                _ = hang_up.recv() => reload(&path, &config),
+async fn obey(path: &Path, config: &watch::Sender<Current>, mut signals: Signals, canceller: Canceller) {
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hang_up.recv() => reload(path, config),
+        }
+    }
+    say("", "ends");
+    canceller.cancel();
+}
+
+/// Takes alerts to their targets, those of the configuration that is in force.
+async fn deliver(store: Store, mut config: watch::Receiver<Current>) {
+    loop {
+        let current = config.borrow_and_update().clone();
+        let targets = current.config.alerts.iter();
+        let targets = targets.map(|target| target.located(&current.directory)).collect();
+        let courier = Courier::new(store.clone(), Backoff::default());
+        tokio::select! {
+            () = async {
+                courier.run(targets, |message| say("", message)).await;
+                // Without targets there is nothing to do until there are some.
+                std::future::pending::<()>().await;
+            } => {}
+            changed = config.changed() => {
+                if changed.is_err() {
+                    return;
+                }
             }
         }
     }
-    .await;
-    say("", "ends");
-    canceller.cancel();
-    told
 }
 
 /// Takes the file as it is now, if it can be used.

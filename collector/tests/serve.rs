@@ -11,7 +11,11 @@ mod kill;
 mod store_faults;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use server::{PREJOIN, Site};
@@ -297,4 +301,52 @@ fn a_second_collector_on_one_file_is_refused() {
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(said.contains("another `prejoin serve` uses it"), "{said}");
     assert_eq!(server.end(), 0);
+}
+
+#[test]
+fn what_happens_to_findings_is_told_to_a_webhook() {
+    let site = Site::new("broken");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = fs::read_to_string(site.file("server.yaml")).unwrap();
+    let address = listener.local_addr().unwrap();
+    let target = format!("alerts: [{{name: ops, kind: webhook, url: 'http://{address}/hook'}}]\n");
+    fs::write(site.file("server.yaml"), config + &target).unwrap();
+    let (sender, told) = channel();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+                length = value.trim().parse().unwrap();
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        reader.get_mut().write_all(answer).unwrap();
+        sender.send(body).unwrap();
+    });
+    let server = site.start();
+    server.until("demo: audit 1: fail");
+    let body = told.recv_timeout(Duration::from_secs(120)).unwrap();
+    let notice: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(notice["schema"], "prejoin.dev/alert/v1alpha1");
+    assert_eq!(
+        (&notice["group"], &notice["audit"]),
+        (&json!("demo"), &json!(server.last_audit()))
+    );
+    assert!(
+        notice["alerts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|alert| alert["state"] == "fail"),
+        "{notice}"
+    );
 }

@@ -13,6 +13,7 @@ use prejoin_checks::profile::Profile;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::alerts::Target;
 use super::schedule::{Cron, Schedule, TimeZone};
 use crate::config::{
     AgentsEntry, ApiVersion, ClusterEntry, Config, ConfigError, ExternalNetwork, FailOn, PaceEntry, Site, Timeout,
@@ -42,6 +43,9 @@ pub struct ServerConfig {
     /// What is audited together.
     #[serde(default)]
     pub groups: Vec<Group>,
+    /// Where it is told what happens to findings.
+    #[serde(default)]
+    pub alerts: Vec<Target>,
 }
 
 /// The kind of a server's configuration: there is one.
@@ -177,6 +181,7 @@ impl Default for ServerConfig {
             tls: Tls::default(),
             store: beside(),
             groups: Vec::new(),
+            alerts: Vec::new(),
         }
     }
 }
@@ -232,6 +237,16 @@ impl ServerConfig {
                 ));
             }
             group.validate(file).map_err(|message| format!("{at}: {message}"))?;
+        }
+        for (place, target) in self.alerts.iter().enumerate() {
+            let at = format!("alerts[{place}] ({})", target.name);
+            target.validate().map_err(|message| format!("{at}: {message}"))?;
+            if self.alerts[..place].iter().any(|other| other.name == target.name) {
+                return Err(format!("{at}: another target is called so"));
+            }
+            if let Some(unknown) = target.groups.iter().find(|name| self.group(name).is_none()) {
+                return Err(format!("{at}: there is no group {unknown}"));
+            }
         }
         Ok(())
     }

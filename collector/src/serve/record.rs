@@ -15,7 +15,10 @@ use prejoin_checks::profile::Profile;
 use prejoin_checks::report::{Coverage, Report, Summary, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
+use super::alerts::notice::NoLinks;
+use super::alerts::{Round, Target};
 use super::config::Group;
 use super::store::audits::{Ending, Taken};
 use super::store::baselines::Baseline;
@@ -219,8 +222,17 @@ async fn measured(store: &Store, group: &Group, report: &Report) -> Result<Vec<(
     Ok(all)
 }
 
+/// Who is told of an audit.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    /// Where alerts go.
+    pub targets: &'a [Target],
+    /// Until when what it found is to be believed.
+    pub until: Timestamp,
+}
+
 /// Writes all that an audit found. Until this is done nothing of it is shown; after a failure nothing ever is.
-pub async fn record(store: &Store, taken: &Taken, found: &Found) -> Result<(), StoreError> {
+pub async fn record(store: &Store, taken: &Taken, found: &Found, told: &Told<'_>) -> Result<(), StoreError> {
     let Found { bundle, report, .. } = found;
     // Parts mean nothing by themselves, and are many: written before, they keep others waiting for a shorter time.
     let mut documents = Vec::new();
@@ -255,6 +267,21 @@ pub async fn record(store: &Store, taken: &Taken, found: &Found) -> Result<(), S
         store.put_measure(&mut tx, taken, measured, judgement).await?;
     }
     store.put_roster(&mut tx, &taken.group, &found.roster).await?;
+    let round = Round {
+        group: &taken.group,
+        audit: &taken.id,
+        at: report.generated_at,
+        until: told.until,
+        events: &found.events,
+        lives: &found.lives,
+        links: &NoLinks,
+    };
+    for target in told.targets {
+        if let Some(notice) = target.notice(Uuid::now_v7().to_string(), &round) {
+            let notice = serde_json::to_string(&notice).map_err(|error| damaged("a notice", &error))?;
+            store.post(&mut tx, taken, &target.name, ending.at, &notice).await?;
+        }
+    }
     match (&found.drift, baseline) {
         (Some((baseline, drift)), _) => store.put_drift(&mut tx, &taken.group, baseline, drift).await?,
         (None, None) if passes(report) => {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::config::Group;
 use super::dial::{self, Hub};
 use super::reader::StoreReader;
-use super::record;
+use super::record::{self, Told};
 use super::schedule::{Due, Schedule};
 use super::store::audits::{Audit, LEASE, State, Taken};
 use super::store::{Store, StoreError};
@@ -272,7 +272,14 @@ async fn attempt(
     let (bundle, report) = audited.map_err(|error| Failure::Audit(error.to_string()))?;
     let writing = async {
         let found = record::follow(store, group, bundle, report).await?;
-        record::record(store, taken, &found).await?;
+        let at = found.report.generated_at;
+        // What the audit after the next one does not tell again is over.
+        let apart = group.schedule().due(Some(at), at).at.duration_since(at);
+        let told = Told {
+            targets: &current.config.alerts,
+            until: at.saturating_add(apart.saturating_mul(3)).unwrap_or(at),
+        };
+        record::record(store, taken, &found, &told).await?;
         Ok(found.report.verdict.to_string())
     };
     tokio::select! {

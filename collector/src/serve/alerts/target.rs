@@ -91,6 +91,19 @@ impl Target {
         Ok(())
     }
 
+    /// The same with its files found from this directory.
+    #[must_use]
+    pub fn located(&self, directory: &Path) -> Self {
+        let from = |path: &Option<PathBuf>| path.as_ref().map(|path| directory.join(path));
+        Self {
+            url_file: from(&self.url_file),
+            secret_file: from(&self.secret_file),
+            token_file: from(&self.token_file),
+            ca_file: from(&self.ca_file),
+            ..self.clone()
+        }
+    }
+
     /// Whether it is told of this group.
     pub fn hears_of(&self, group: &str) -> bool {
         self.groups.is_empty() || self.groups.iter().any(|name| name == group)

@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use prejoin_checks::engine;
 use prejoin_checks::facts::ClusterFacts;
-use prejoin_checks::history::drift::{self, Drift, Judging, Side};
+use prejoin_checks::history::drift::{self, Drift, DriftLine, Judging, Side};
 use prejoin_checks::history::excursion::{self, Budget, Judgement};
 use prejoin_checks::history::life::{Event, Life};
 use prejoin_checks::history::lives::Lives;
 use prejoin_checks::history::measure::{self, Measure};
-use prejoin_checks::history::silence::{Attendance, Roster};
+use prejoin_checks::history::silence::{self, Attendance, Roster};
+use prejoin_checks::policy::Policy;
 use prejoin_checks::profile::Profile;
 use prejoin_checks::report::{Coverage, Report, Summary, Verdict};
 use schemars::JsonSchema;
@@ -86,6 +88,8 @@ pub struct Found {
     attendance: Vec<Attendance>,
     /// The baseline that it was held against, and what changed.
     drift: Option<(String, Drift)>,
+    /// What of that was not there in the audit before.
+    changes: Vec<DriftLine>,
 }
 
 /// Works out what follows from what an audit found together with what was known before.
@@ -98,10 +102,14 @@ pub async fn follow(store: &Store, group: &Group, bundle: Bundle, report: Report
         .map(|kept| kept.life)
         .collect();
     let names: BTreeSet<String> = bundle.clusters.iter().map(|facts| facts.name.clone()).collect();
-    let mut events = lives.keep_clusters(at, &names);
-    events.extend(lives.record(at, &report));
     let mut roster = store.roster(&group.name).await?;
     let attendance = roster.record(at, &bundle.clusters, bundle.observations.as_deref());
+    // An agent that was heard before and is not even expected any more is nothing that an audit by itself could know.
+    let silent = silence::findings(&attendance, &report);
+    let policy = policy(&bundle, &report);
+    let report = engine::with_findings(report, silent, &policy);
+    let mut events = lives.keep_clusters(at, &names);
+    events.extend(lives.record(at, &report));
     let measures = measured(store, group, &report).await?;
     let before = store.drift(&group.name).await?;
     let accepted = accepted(store, group).await?;
@@ -116,7 +124,10 @@ pub async fn follow(store: &Store, group: &Group, bundle: Bundle, report: Report
         (bundle, report, drift)
     });
     let (bundle, report, drift) = comparing.await.map_err(|error| damaged("what changed", &error))?;
+    let lines = drift.iter().flat_map(|(_, drift)| &drift.lines);
+    let changes = lines.filter(|line| line.first_seen >= at).cloned().collect();
     Ok(Found {
+        changes,
         bundle,
         report,
         events,
@@ -126,6 +137,15 @@ pub async fn follow(store: &Store, group: &Group, bundle: Bundle, report: Report
         attendance,
         drift,
     })
+}
+
+/// How an audit was judged.
+fn policy(bundle: &Bundle, report: &Report) -> Policy {
+    let asked = bundle.audit.as_deref();
+    asked.map_or_else(
+        || Policy::new(report.profiles.clone(), report.generated_at),
+        Asked::policy,
+    )
 }
 
 /// The state that was accepted.
@@ -158,10 +178,7 @@ impl Accepted {
     fn drift(&self, bundle: &Bundle, report: &Report) -> Drift {
         let asked = bundle.audit.as_deref();
         let intent = asked.map(|asked| asked.intent.clone()).unwrap_or_default();
-        let policy = asked.map_or_else(
-            || prejoin_checks::policy::Policy::new(report.profiles.clone(), report.generated_at),
-            Asked::policy,
-        );
+        let policy = policy(bundle, report);
         drift::drift(
             Side {
                 clusters: &self.clusters,
@@ -274,6 +291,7 @@ pub async fn record(store: &Store, taken: &Taken, found: &Found, told: &Told<'_>
         until: told.until,
         events: &found.events,
         lives: &found.lives,
+        changes: &found.changes,
         links: &NoLinks,
     };
     for target in told.targets {

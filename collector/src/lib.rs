@@ -34,17 +34,12 @@ use error::{Error, exit_code};
 
 /// Does what was asked for and gives the exit code.
 pub fn run(cli: &Cli) -> Result<u8, Error> {
-    if cli.remote.collector.is_some() {
-        return match &cli.command {
-            Command::Audit(args) => serve::api::client::audit(&cli.remote, args, cli.color),
-            Command::Status => serve::api::client::status(&cli.remote),
-            Command::Diff(args) => serve::api::client::diff(&cli.remote, args),
-            _ => Err(Error::Usage(
-                "--collector goes with `audit`, `status` and `diff`".to_owned(),
-            )),
-        };
-    }
+    // Other commands ask no collector: one that the environment names is not in their way, and `agents install` has a `--collector` of its own.
+    let remote = cli.remote.collector.is_some();
     match &cli.command {
+        Command::Audit(args) if remote => serve::api::client::audit(&cli.remote, args, cli.color),
+        Command::Status if remote => serve::api::client::status(&cli.remote),
+        Command::Diff(args) if remote => serve::api::client::diff(&cli.remote, args),
         Command::Audit(args) if args.group.is_some() => Err(no_collector()),
         Command::Audit(args) => audit::audit(args, cli.color),
         Command::Check(args) => audit::check(args, cli.color),

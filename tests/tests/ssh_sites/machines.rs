@@ -273,16 +273,15 @@ impl Machines {
             .collect()
     }
 
-    /// Waits until the machines have these processes and no others.
+    /// Waits until the machines have no other processes than these. Some of these may have ended: a server forks while it starts.
     pub(super) fn until_only(&self, idle: &BTreeSet<u32>) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let now = self.processes();
-            if now == *idle {
+            let named = |process: &u32| (*process, fs::read_to_string(format!("/proc/{process}/cmdline")));
+            let left: Vec<_> = self.processes().difference(idle).map(named).collect();
+            if left.is_empty() {
                 return;
             }
-            let named = |process: &u32| (*process, fs::read_to_string(format!("/proc/{process}/cmdline")));
-            let left: Vec<_> = now.difference(idle).map(named).collect();
             assert!(Instant::now() < deadline, "left behind: {left:?}");
             std::thread::yield_now();
         }
